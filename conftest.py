@@ -1,0 +1,31 @@
+"""Test set-up: the hypothesis profile, pinned BLAS threads, and what to collect without torch."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "tests"))  # tests import `strategies` by name
+hypothesis.settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=50, database=None
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+collect_ignore_glob = []
+if importlib.util.find_spec("torch") is None:
+    collect_ignore_glob += ["tnet/nn/*", "tests/tnet/nn/*", "integrators/training.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need a CUDA device where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    from contraction.arrays import gpu_available
+
+    if not (gpu_available("torch") or gpu_available("cupy")):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
