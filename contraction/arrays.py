@@ -46,12 +46,16 @@ class Array(Protocol):
     def __pow__(self, other: Any, /) -> Array: ...
 
 
+def _kind(x: Any) -> Any:
+    return type(x)  # as Any: mypy does not take a type object for a hashable one
+
+
 @lru_cache(maxsize=64)
 def _name_of_type(kind: Any) -> str:
     for base in kind.__mro__:
         root = base.__module__.partition(".")[0]
         if root in NAMESPACES:
-            return root
+            return str(root)
     raise BackendError(
         f"arrays of type {kind.__module__}.{kind.__qualname__} are not supported; "
         f"pass a NumPy, PyTorch or CuPy array (np.asarray(x) converts most things)."
@@ -93,7 +97,7 @@ def namespace_name(x: Array) -> str:
     >>> namespace_name(np.zeros(3))
     'numpy'
     """
-    return _name_of_type(type(x))
+    return _name_of_type(_kind(x))
 
 
 def namespace(*arrays: Array) -> Namespace:
@@ -109,7 +113,7 @@ def namespace(*arrays: Array) -> Namespace:
     >>> namespace(np.zeros(2), np.ones(3)).__name__
     'array_api_compat.numpy'
     """
-    names = list(dict.fromkeys(_name_of_type(type(x)) for x in arrays))
+    names = list(dict.fromkeys(_name_of_type(_kind(x)) for x in arrays))
     if len(names) != 1:
         raise BackendError(
             f"arrays of {' and '.join(names) or 'no library'} cannot be mixed; "
@@ -168,7 +172,7 @@ def dtype_in(xp: Namespace, name: str) -> Any:
 
 def to_numpy(x: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """Return `x` as a NumPy array on the host; a view where that is possible."""
-    name = _name_of_type(type(x)) if not isinstance(x, (list, tuple, int, float, complex)) else ""
+    name = _name_of_type(_kind(x)) if not isinstance(x, (list, tuple, int, float, complex)) else ""
     if name == "torch":
         return np.asarray(x.detach().resolve_conj().resolve_neg().cpu().numpy())
     if name == "cupy":
@@ -274,7 +278,7 @@ def as_array(x: Any, *, what: str = "the array") -> Array:
         x = np.asarray(x)
     if type(x).__module__.partition(".")[0] == "xarray":
         x = x.values
-    name, kind = _name_of_type(type(x)), dtype_name(x)
+    name, kind = _name_of_type(_kind(x)), dtype_name(x)
     xp = namespace_by_name(name)
     if name == "numpy":
         if not x.dtype.isnative:

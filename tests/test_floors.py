@@ -1,6 +1,7 @@
 """No package imports from a floor above its own, and importing tnet stays light."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,21 @@ def test_importing_tnet_is_light() -> None:
     code = f"import sys, tnet; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_public_name_hides_behind_a_module(package: str) -> None:
+    module = importlib.import_module(package)
+    names = set(getattr(module, "__all__", ()))
+    modules = {path.stem for path in (ROOT / package).iterdir()}
+    assert not names & modules, "importing the module would replace the public name"
+    for name in names:
+        assert getattr(module, name) is not None
+    checked = {
+        alias.asname
+        for node in ast.walk(ast.parse((ROOT / package / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module != "contraction._lazy"
+        for alias in node.names
+        if node.module != "typing"
+    }
+    assert checked == names, "the type checker and the program see different public names"

@@ -14,6 +14,7 @@ import contraction
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import DTypeError, ShapeError, StructureError
+from tnet.certificate import Certificate
 from tnet.structure import Structure
 
 
@@ -31,6 +32,8 @@ class Network:
     center
         The node that all others are isometric towards (the orthogonality centre), or None if
         that is not known.
+    certificate
+        How far this network is from what it was made from, if it is an approximation.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Network:
     structure: Structure
     arrays: Mapping[str, Array]
     center: str | None = None
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         structure, held = self.structure, dict(self.arrays)
@@ -99,6 +103,11 @@ class Network:
         return arrays_.common([next(iter(self.arrays.values()))])
 
     @property
+    def error(self) -> float | None:
+        """Relative error against what it was made from; None if it approximates nothing."""
+        return None if self.certificate is None else self.certificate.error
+
+    @property
     def namespace(self) -> str:
         """Library of the arrays: "numpy", "torch" or "cupy"."""
         return self._kind[0]
@@ -116,7 +125,8 @@ class Network:
     def replace(self, arrays: Mapping[str, Array], *, center: str | None = None) -> Network:
         """Return the network with some arrays exchanged; leg sizes follow the new shapes.
 
-        The centre is dropped unless given, since any array may have been in it.
+        The centre is dropped unless given, since any array may have been in it; so is the
+        certificate.
         """
         sizes: dict[str, int] = {}
         for node, array in arrays.items():
@@ -145,7 +155,7 @@ class Network:
             node: arrays_.to(x, namespace=namespace, device=device, dtype=dtype)
             for node, x in self.arrays.items()
         }
-        return Network(self.structure, moved, self.center)
+        return Network(self.structure, moved, self.center, self.certificate)
 
     def conj(self) -> Network:
         """Return the complex conjugate."""
@@ -153,7 +163,7 @@ class Network:
             return self
         xp = arrays_.namespace_by_name(self.namespace)
         conjugated = {node: xp.conj(x) for node, x in self.arrays.items()}
-        return Network(self.structure, conjugated, self.center)
+        return Network(self.structure, conjugated, self.center, self.certificate)
 
     def to_dense(self) -> Array:
         """Return the full tensor; the same as `tnet.contract(net)`."""
@@ -194,7 +204,7 @@ def scale(net: Network, factor: complex) -> Network:
         net = net.to(dtype={"float32": "complex64", "float64": "complex128"}[net.dtype])
     node = net.center or net.structure.node_names[0]
     scaled: Any = net[node] * (number if number.imag else number.real)
-    return Network(net.structure, {**net.arrays, node: scaled}, net.center)
+    return Network(net.structure, {**net.arrays, node: scaled}, net.center, net.certificate)
 
 
 def contract(net: Network, modes: Sequence[str] | None = None, **options: Any) -> Array:

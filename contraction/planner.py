@@ -14,7 +14,7 @@ class Plan:
     def run(self, arrays: Any) -> Any:
         import opt_einsum
 
-        ids = {}
+        ids: dict[Any, int] = {}
         args = []
         for x, labels in zip(arrays, self.spec.inputs):
             args += [x, [ids.setdefault(l, len(ids)) for l in labels]]
