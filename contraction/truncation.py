@@ -82,6 +82,11 @@ class Truncation:
         """
         floor = np.finfo(getattr(values, "dtype", np.float64)).eps
         s = np.asarray(values, dtype=np.float64)
+        top = float(s[0]) if len(s) else 0.0
+        if top == 0.0:
+            return min(self.min_rank, max(len(s), 1))
+        s = s / top  # squares of tiny or huge values would leave the range of the floats
+        allowed = None if allowed is None else allowed / top
         norm = math.sqrt(float(s @ s))
         # values below the rounding error of the factorisation are noise, never signal
         allowed = max(self.tol * norm if allowed is None else allowed, float(floor) * norm)
