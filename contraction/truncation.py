@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from contraction.arrays import to_numpy
 from contraction.errors import InputError, RankError
 
 
@@ -80,8 +81,9 @@ class Truncation:
             Absolute Frobenius error allowed on this bond; `tol` times the norm of `values`
             when not given.
         """
-        floor = np.finfo(getattr(values, "dtype", np.float64)).eps
-        s = np.asarray(values, dtype=np.float64)
+        s = np.asarray(values) if isinstance(values, (list, tuple)) else to_numpy(values)
+        floor = float(np.finfo(s.dtype).eps) if s.dtype.kind == "f" else 0.0
+        s = s.astype(np.float64)
         top = float(s[0]) if len(s) else 0.0
         if top == 0.0:
             return min(self.min_rank, max(len(s), 1))
@@ -89,7 +91,7 @@ class Truncation:
         allowed = None if allowed is None else allowed / top
         norm = math.sqrt(float(s @ s))
         # values below the rounding error of the factorisation are noise, never signal
-        allowed = max(self.tol * norm if allowed is None else allowed, float(floor) * norm)
+        allowed = max(self.tol * norm if allowed is None else allowed, floor * norm)
         tails = np.sqrt(np.cumsum((s * s)[::-1])[::-1])  # tails[r]: error of keeping r
         kept = int(np.count_nonzero(tails > allowed))
         kept = max(kept, min(self.min_rank, len(s)), 1)
