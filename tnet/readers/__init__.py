@@ -1,0 +1,1 @@
+"""Readers of the input formats; each module reads one family of files."""
