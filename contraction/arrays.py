@@ -113,6 +113,8 @@ def namespace(*arrays: Array) -> Namespace:
     >>> namespace(np.zeros(2), np.ones(3)).__name__
     'array_api_compat.numpy'
     """
+    if len(arrays) == 1:
+        return namespace_by_name(_name_of_type(type(arrays[0])))
     names = list(dict.fromkeys(_name_of_type(_kind(x)) for x in arrays))
     if len(names) != 1:
         raise BackendError(
@@ -145,7 +147,17 @@ def dtype_name(x: Array) -> str:
     >>> dtype_name(np.zeros(2, np.float32))
     'float32'
     """
-    return str(x.dtype).rpartition(".")[2]
+    return _text_of_dtype(x.dtype)
+
+
+@lru_cache(maxsize=64)
+def _text_of_dtype(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]
+
+
+@lru_cache(maxsize=64)
+def _eps_of_name(name: str) -> float:
+    return float(np.finfo(np.dtype(name)).eps)
 
 
 def is_complex(x: Array) -> bool:
@@ -161,8 +173,7 @@ def eps(x: Array | str) -> float:
     >>> eps("float32") == float(np.finfo(np.float32).eps)
     True
     """
-    name = x if isinstance(x, str) else dtype_name(x)
-    return float(np.finfo(np.dtype(name)).eps)
+    return _eps_of_name(x if isinstance(x, str) else dtype_name(x))
 
 
 def dtype_in(xp: Namespace, name: str) -> Any:
