@@ -1,1 +1,33 @@
-"""structure_search."""
+"""structure_search: which network fits the data, found by evaluating structures."""
+
+from typing import TYPE_CHECKING
+
+from contraction._lazy import attach
+
+if TYPE_CHECKING:
+    from structure_search.journal import RunRecord as RunRecord
+    from structure_search.journal import read_run as read_run
+    from structure_search.objectives import MaxParams as MaxParams
+    from structure_search.objectives import RelativeError as RelativeError
+    from structure_search.results import Candidate as Candidate
+    from structure_search.results import Counts as Counts
+    from structure_search.results import Evaluation as Evaluation
+    from structure_search.results import Outcome as Outcome
+    from structure_search.results import Result as Result
+    from structure_search.results import Source as Source
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "structure_search.journal": ["RunRecord", "read_run"],
+        "structure_search.objectives": ["MaxParams", "RelativeError"],
+        "structure_search.results": [
+            "Candidate",
+            "Counts",
+            "Evaluation",
+            "Outcome",
+            "Result",
+            "Source",
+        ],
+    },
+)
