@@ -13,7 +13,6 @@ import argparse
 import os
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,26 +20,13 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 from contraction import errors
-from tnet.console import SCHEMA_VERSION, Console, ExitCode, to_json
-from tnet.options import UsageError, common_options, limited_threads
+from tnet.console import Console, ExitCode
+from tnet.failures import UsageError, report_error
+from tnet.options import common_options, limited_threads
 
 GROUP = "tnet.commands"
 FIRST = ("demo", "info", "decompose", "search", "report", "doctor")  # the order in --help
 
-# the first class that fits decides, so the narrow ones stand before the wide ones
-EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
-    (UsageError, ExitCode.USAGE),
-    (errors.RankError, ExitCode.USAGE),
-    (errors.InputError, ExitCode.BAD_INPUT),
-    (errors.FileFormatError, ExitCode.BAD_INPUT),
-    (errors.DTypeError, ExitCode.BAD_INPUT),
-    (errors.CheckpointError, ExitCode.DAMAGED_FILE),
-    (errors.RunLockedError, ExitCode.RUN_IN_USE),
-    (errors.DeviceError, ExitCode.MISSING_DEVICE),
-    (errors.BackendError, ExitCode.MISSING_DEVICE),
-    (MemoryError, ExitCode.MEMORY),
-    (KeyboardInterrupt, ExitCode.INTERRUPTED),
-)
 EPILOG = """exit status: 0 done, 1 internal error, 2 usage, 3 bad input data, 4 out of memory,
 5 finished without reaching the target, 6 run folder in use, 7 damaged run folder,
 8 device or optional package missing, 130 interrupted, 143 terminated"""
@@ -188,81 +174,6 @@ def version() -> str:
         return metadata.version("tnet")
     except metadata.PackageNotFoundError:
         return "0+unknown"
-
-
-def exit_code(error: BaseException) -> ExitCode:
-    """Return the exit code that stands for `error`.
-
-    Examples
-    --------
-    >>> int(exit_code(errors.NonFiniteError("one NaN")))
-    3
-    """
-    if isinstance(error, ImportError) and not (error.name or "").startswith(_PACKAGES):
-        return ExitCode.MISSING_DEVICE
-    for kind, code in EXIT_CODES:
-        if isinstance(error, kind):
-            return code
-    return ExitCode.INTERNAL
-
-
-_PACKAGES = ("contraction", "tnet", "structure_search", "integrators")
-
-
-def error_document(error: BaseException) -> dict[str, Any]:
-    """Return what `--json` prints for `error`."""
-    hint = getattr(error, "hint", "")
-    return {
-        "ok": False,
-        "schema_version": SCHEMA_VERSION,
-        "error": {
-            "code": _code_name(error),
-            "message": _message(error),
-            "hint": hint or None,
-            "where": getattr(error, "where", None) or getattr(error, "filename", None),
-            "exit_code": int(exit_code(error)),
-        },
-    }
-
-
-def report_error(error: BaseException, console: Console) -> int:
-    """Write `error` for people (stderr) and, under `--json`, for programs (stdout)."""
-    code = exit_code(error)
-    if console.verbose:
-        sys.stderr.write("".join(traceback.format_exception(error)))
-    if code is ExitCode.INTERRUPTED:
-        sys.stderr.write("interrupted\n")
-    else:
-        sys.stderr.write(f"tnet: {_message(error)}\n")
-        hint = getattr(error, "hint", "")
-        if hint:
-            sys.stderr.write(f"  {hint}\n")
-        if code is ExitCode.INTERNAL and not isinstance(error, (errors.TnetError, OSError)):
-            sys.stderr.write("  this is a defect in tnet; run again with -v for the traceback\n")
-    if console.json and not console.answered:
-        sys.stdout.write(to_json(error_document(error)) + "\n")
-    return code
-
-
-def _code_name(error: BaseException) -> str:
-    """NonFiniteError -> NON_FINITE."""
-    name = type(error).__name__.removesuffix("Error")
-    spaced = "".join(
-        f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c
-        for i, c in enumerate(name)
-    )
-    return spaced.upper()
-
-
-def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, errors.TnetError):
-        return text
-    if isinstance(error, MemoryError):
-        return f"out of memory. {text}".strip()
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from contraction.errors import InputError
 from tnet.console import Console
+from tnet.failures import UsageError as UsageError
 
 if TYPE_CHECKING:
     from tnet.inputs import Data
@@ -27,14 +27,6 @@ UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 UNITS |= {f"{u}b": n for u, n in list(UNITS.items()) if u not in ("", "b")}
 UNITS |= {"kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4}
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class UsageError(InputError):
-    """The command line cannot be followed as written."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class MissingChoice(Enum):

@@ -52,6 +52,14 @@ class Duplicates(Enum):
     SUM = "sum"
 
 
+class SeveralArraysError(InputError):
+    """A file holds several arrays and none was named; `names` lists them."""
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """How to read a file.
@@ -224,8 +232,9 @@ def choose(names: Sequence[str], request: Request, path: Path) -> str:
             return names[0]
         if not names:
             raise FileFormatError(f"{str(path)!r} holds no array of numbers.")
-        raise InputError(
-            f"{str(path)!r} holds {len(names)} arrays: {listed}; name one: {path.name}:{names[0]}"
+        raise SeveralArraysError(
+            f"{str(path)!r} holds {len(names)} arrays: {listed}; name one: {path.name}:{names[0]}",
+            names,
         )
     if request.key not in names:
         raise InputError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from contraction.errors import DTypeError, FileFormatError
+from contraction.errors import DTypeError, FileFormatError, InputError
 from tnet.readers.common import (
     MOST_DIMENSIONS,
     MOST_MEMBERS,
@@ -53,19 +53,20 @@ def _walk(root: Any, key: str, h5py: Any, path: Path) -> Any:
     item = root
     for part in key.split("/"):
         if not isinstance(item, h5py.Group) or not part or part in (".", ".."):
-            raise FileFormatError(f"{str(path)!r} has no data set {key!r}.")
+            raise InputError(f"{str(path)!r} has no data set {key!r}.")
         link = item.get(part, getlink=True)
         if link is None:
             names = [name for name, _ in _data_sets(root, h5py)][:12]
-            raise FileFormatError(f"{str(path)!r} has no data set {key!r}; it holds {names}.")
+            raise InputError(f"{str(path)!r} has no data set {key!r}; it holds {names}.")
         if not isinstance(link, h5py.HardLink):
             kind = type(link).__name__
             raise FileFormatError(
-                f"{str(path)!r}: {part!r} is a link ({kind}) that may lead to another file; refused."
+                f"{str(path)!r}: {part!r} is a link that may lead to another file ({kind}); "
+                "refused."
             )
         item = item[part]
     if not isinstance(item, h5py.Dataset):
-        raise FileFormatError(f"{str(path)!r}: {key!r} is a group; name a data set in it.")
+        raise InputError(f"{str(path)!r}: {key!r} is a group; name a data set in it.")
     return item
 
 

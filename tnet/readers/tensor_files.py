@@ -63,10 +63,10 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         if not 2 <= length <= min(MOST_HEADER_BYTES, size - 8):
             raise FileFormatError(f"{str(path)!r} is no safetensors file: header of {length} B.")
         raw = stream.read(length)
-    if raw.count(b"{") > 2 * MOST_MEMBERS or b"[[" in raw:
-        raise FileFormatError(f"{str(path)!r} has a header that is nested or too long; refused.")
     table = json.loads(raw, object_pairs_hook=_no_duplicates)
     table.pop("__metadata__", None)
+    if len(table) > MOST_MEMBERS:
+        raise FileFormatError(f"{str(path)!r} lists {len(table)} tensors; refused.")
     place = 0
     for begin, end in sorted(tuple(entry["data_offsets"]) for entry in table.values()):
         if begin != place or end < begin:
@@ -89,10 +89,7 @@ def read_torch(path: Path, request: Request) -> Loaded:
     size = file_size(path)
     torch = need("torch", "tnet[torch]")
     with reading(path):
-        try:
-            tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # the format before torch 1.6 cannot be mapped
-            tree = torch.load(path, map_location="cpu", weights_only=True)
+        tree = _load(path, torch)
         found = dict(_tensors(tree, torch))
         key = choose(list(found), request, path)
         tensor = found[key].detach()
@@ -101,6 +98,21 @@ def read_torch(path: Path, request: Request) -> Loaded:
             raise DTypeError(f"{str(path)!r}: {key!r} is sparse or quantised; store it densely.")
         check_budget(nbytes, request, path, stored=size)
         return Loaded(array=_numpy(tensor, torch), key=key or None)
+
+
+def _load(path: Path, torch: Any) -> Any:
+    try:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the format before torch 1.6 cannot be mapped
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise FileFormatError(
+            f"{str(path)!r} holds pickled code or objects, or is damaged; only plain tensors, and "
+            "dicts and lists of them, are read. Save model.state_dict() instead of the model."
+        ) from None
 
 
 def _numpy(tensor: Any, torch: Any) -> HostArray:
