@@ -6,6 +6,18 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from contraction.truncation import Truncation as Truncation
+    from tnet.algebra import add as add
+    from tnet.algebra import adjoint as adjoint
+    from tnet.algebra import apply as apply
+    from tnet.algebra import compose as compose
+    from tnet.algebra import hadamard as hadamard
+    from tnet.algebra import subtract as subtract
+    from tnet.als.dense import Target as Target
+    from tnet.als.entry import fit as fit
+    from tnet.als.options import ALS as ALS
+    from tnet.als.options import Fit as Fit
+    from tnet.als.options import FitOutcome as FitOutcome
+    from tnet.als.start import carried_over as carried_over
     from tnet.certificate import Certificate as Certificate
     from tnet.certificate import ErrorKind as ErrorKind
     from tnet.formats import balanced_tree as balanced_tree
@@ -22,6 +34,11 @@ if TYPE_CHECKING:
     from tnet.network import contract as contract
     from tnet.network import random_network as random_network
     from tnet.network import scale as scale
+    from tnet.norms import distance as distance
+    from tnet.norms import inner as inner
+    from tnet.norms import log_norm as log_norm
+    from tnet.norms import norm as norm
+    from tnet.norms import relative_error as relative_error
     from tnet.structure import Structure as Structure
     from tnet.trees import RootedTree as RootedTree
     from tnet.trees import rooted as rooted
@@ -30,6 +47,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "contraction.truncation": ["Truncation"],
+        "tnet.algebra": ["add", "adjoint", "apply", "compose", "hadamard", "subtract"],
+        "tnet.als.dense": ["Target"],
+        "tnet.als.entry": ["fit"],
+        "tnet.als.options": ["ALS", "Fit", "FitOutcome"],
+        "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.formats": [
             "balanced_tree",
@@ -44,6 +66,7 @@ __getattr__, __dir__, __all__ = attach(
             "tucker",
         ],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
+        "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
         "tnet.structure": ["Structure"],
         "tnet.trees": ["RootedTree", "rooted"],
     },

@@ -1,0 +1,1 @@
+"""Alternating least squares on any graph: cycles, hyperbonds, hubs, missing entries."""

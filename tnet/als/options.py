@@ -1,0 +1,115 @@
+"""Options and results of a fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from contraction.errors import InputError
+from contraction.truncation import check_rank, check_tol
+from tnet.network import Network
+
+
+class FitOutcome(Enum):
+    """Why a fit ended, and what to do about it."""
+
+    TARGET = "the error asked for was reached"
+    CONVERGED = "the error stopped falling: for less, raise a rank or change the structure"
+    STALLED = "every start stalled early: allow more `restarts`, or `polish` sweeps on the best"
+    SWEEP_LIMIT = (
+        "the error was still falling at the sweep limit: raise `polish`, or continue with start="
+    )
+    LOST_RACE = "no start could come near `winning_error`: try another structure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALS:
+    """How alternating least squares runs.
+
+    Parameters
+    ----------
+    tol
+        Relative error at which to stop; 0 runs until nothing more is gained.
+    restarts
+        Most random starts; the next one is made only while `tol` is not reached. A fit with
+        `start=` runs from there alone.
+    probe
+        Most sweeps of one start.
+    window, stall
+        A start ends early when `window` sweeps lower its error by less than the fraction
+        `stall`: runs in a local minimum show it within some 15 sweeps.
+    polish
+        Most further sweeps on the best start.
+    gain
+        These end when `window` sweeps gain less than this fraction.
+    winning_error
+        An error that would be of use. A start is dropped after `window` sweeps if its error is
+        more than 20 times that, and 1.2 times the best start's. For searches.
+    ridge
+        Weight of the penalty on the entries of all nodes, relative to the data (fits with
+        missing entries only); None chooses it on a part of the observed entries put aside.
+
+    Examples
+    --------
+    >>> ALS(tol=1e-4, restarts=2).restarts
+    2
+    """
+
+    tol: float = 0.0
+    restarts: int = 6
+    probe: int = 40
+    window: int = 8
+    stall: float = 0.02
+    polish: int = 200
+    gain: float = 1e-3
+    winning_error: float | None = None
+    ridge: float | None = None
+
+    def __post_init__(self) -> None:
+        check_tol(self.tol)
+        for name in ("restarts", "probe", "window"):
+            check_rank(getattr(self, name), name)
+        check_rank(self.polish, "polish", least=0)
+        for name in ("stall", "gain"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"`{name}` is a fraction in [0, 1), got {getattr(self, name)!r}.")
+        if self.winning_error is not None:
+            check_tol(self.winning_error, "winning_error")
+        if self.ridge is not None and not 0.0 <= self.ridge < math.inf:
+            raise InputError(f"`ridge` is a number >= 0, got {self.ridge!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What a fit found.
+
+    Attributes
+    ----------
+    network
+        The best network seen; its certificate says how far it is from the data.
+    error
+        Relative Frobenius error, over the observed entries if some are missing.
+    outcome
+        Why the fit ended; `outcome.value` is advice.
+    trace
+        Relative error after each sweep of the start that won.
+    sweeps, restarts
+        Sweeps over all starts together, and starts made.
+    seconds
+        Wall time.
+    held_out_error
+        Relative error over the entries held out; None if there are none.
+    ridge
+        The ridge used (0 where nothing is missing).
+    """
+
+    network: Network
+    error: float
+    outcome: FitOutcome
+    trace: tuple[float, ...]
+    sweeps: int
+    restarts: int
+    seconds: float
+    held_out_error: float | None = None
+    ridge: float = 0.0

@@ -1,0 +1,205 @@
+"""Blocks: a few small arrays contracted to one matrix, compiled once and run thousands of times.
+
+The arrays of a sweep are small, so the calls cost more than the arithmetic. A block is therefore
+reduced to transpose, reshape and matmul steps with every shape known beforehand. One leg may
+have an unknown size (written -1): the observed entries of a masked fit, which all operands share.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contraction.arrays import Array
+
+EXHAUSTIVE_UP_TO = 5  # operands: 2^5 subsets are cheap, beyond that the order is greedy
+Labels = tuple[str, ...]
+View = tuple[tuple[int, ...] | None, tuple[int, ...]]  # permutation (None: as it lies), shape
+
+
+@dataclass(frozen=True)
+class PairStep:
+    """Contract operands `left` and `right`; the result is appended to the operands."""
+
+    left: int
+    right: int
+    left_view: View  # to (batch, rows, summed)
+    right_view: View  # to (batch, summed, columns)
+    multiply: bool  # nothing is summed over: an outer product by broadcasting
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A compiled contraction of small arrays to a matrix."""
+
+    steps: tuple[PairStep, ...]
+    final: View
+    flops: float
+
+    def run(self, operands: list[Array]) -> Array:
+        """Return the matrix; `operands` is extended in place by the intermediate results."""
+        for step in self.steps:
+            a = _viewed(operands[step.left], step.left_view)
+            b = _viewed(operands[step.right], step.right_view)
+            operands.append((a * b if step.multiply else a @ b).reshape(step.shape))
+        return _viewed(operands[-1], self.final)
+
+
+def _viewed(x: Array, view: View) -> Array:
+    permutation, shape = view
+    return (x if permutation is None else transposed(x, permutation)).reshape(shape)
+
+
+def transposed(x: Any, axes: tuple[int, ...]) -> Array:
+    """Return `x` with its axes in another order: a view, by the shortest way to it."""
+    # torch's `transpose` swaps two axes and its `permute` is what the others call transpose
+    out: Array = x.transpose(axes) if hasattr(x, "strides") else x.permute(axes)
+    return out
+
+
+def compile_block(
+    inputs: Sequence[Labels], rows: Labels, columns: Labels, sizes: Mapping[str, int]
+) -> Block:
+    """Compile the contraction of arrays with legs `inputs` to the matrix (rows, columns).
+
+    A leg shared by several inputs and kept by the output, or by a later step, runs along as a
+    batch, so hyperbonds need no special case.
+    """
+    output = rows + columns
+    order = _pair_order(tuple(map(frozenset, inputs)), frozenset(output), sizes)
+    held: list[Labels] = list(inputs)
+    alive = list(range(len(inputs)))
+    steps = []
+    flops = 0.0
+    for left, right in order:
+        alive = [k for k in alive if k not in (left, right)]
+        kept = set(output).union(*(held[k] for k in alive))
+        if _out_of_order(held[left], held[right], kept, output):
+            left, right = right, left
+        step, labels, cost = _pair_step(left, right, held, kept, sizes)
+        steps.append(step)
+        flops += cost
+        alive.append(len(held))
+        held.append(labels)
+    shape = (_size(rows, sizes), _size(columns, sizes))
+    return Block(tuple(steps), (_permutation(held[-1], output), shape), flops)
+
+
+def _pair_step(
+    left: int, right: int, held: Sequence[Labels], kept: set[str], sizes: Mapping[str, int]
+) -> tuple[PairStep, Labels, float]:
+    a, b = held[left], held[right]
+    batch = tuple(x for x in a if x in b and x in kept)
+    summed = tuple(x for x in a if x in b and x not in kept)
+    mine = tuple(x for x in a if x not in b)
+    other = tuple(x for x in b if x not in a)
+    dims = [_size(part, sizes) for part in (batch, mine, summed, other)]
+    n_batch, n_mine, n_summed, n_other = dims
+    labels = batch + mine + other
+    matrices: tuple[tuple[int, ...], tuple[int, ...]]
+    matrices = ((n_batch, n_mine, n_summed), (n_batch, n_summed, n_other))
+    if n_batch == 1:
+        matrices = (matrices[0][1:], matrices[1][1:])
+    step = PairStep(
+        left,
+        right,
+        (_permutation(a, batch + mine + summed), matrices[0]),
+        (_permutation(b, batch + summed + other), matrices[1]),
+        n_summed == 1 and n_batch != 1,
+        tuple(sizes[x] for x in labels),
+    )
+    return step, labels, 2.0 * math.prod(abs(n) for n in dims)
+
+
+def _out_of_order(a: Labels, b: Labels, kept: set[str], output: Labels) -> bool:
+    """Tell whether b's legs come before a's in the output: then b should stand left."""
+    place = {x: k for k, x in enumerate(output)}
+    mine = [place[x] for x in a if x not in b and x in place]
+    other = [place[x] for x in b if x not in a and x in place]
+    return bool(mine and other) and sum(mine) * len(other) > sum(other) * len(mine)
+
+
+def _permutation(have: Labels, want: Labels) -> tuple[int, ...] | None:
+    return None if have == want else tuple(have.index(x) for x in want)
+
+
+def _size(labels: Labels, sizes: Mapping[str, int]) -> int:
+    found = [sizes[x] for x in labels]
+    return -1 if -1 in found else math.prod(found)
+
+
+Parts = tuple[frozenset[str], ...]
+Pairs = list[tuple[int, int]]
+
+
+def _pair_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
+    if len(inputs) <= EXHAUSTIVE_UP_TO:
+        return _best_order(inputs, output, sizes)
+    return _greedy_order(inputs, output, sizes)
+
+
+def _weight(labels: frozenset[str], sizes: Mapping[str, int]) -> float:
+    out = 1.0
+    for x in labels:
+        out *= abs(sizes[x])
+    return out
+
+
+def _best_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
+    """Dynamic programme over subsets of the operands, by multiplications plus result size."""
+    count = len(inputs)
+    full = (1 << count) - 1
+    union = [frozenset[str]() for _ in range(full + 1)]
+    for s in range(1, full + 1):
+        low = s & -s
+        union[s] = union[s ^ low] | inputs[low.bit_length() - 1]
+    legs = {s: union[s] & (output | union[full ^ s]) for s in range(1, full + 1)}
+    best: dict[int, tuple[float, int]] = {1 << k: (0.0, 0) for k in range(count)}
+    for s in range(1, full + 1):
+        if s in best:
+            continue
+        found = (math.inf, 0)
+        part = (s - 1) & s
+        while part > s ^ part:
+            rest = s ^ part
+            cost = best[part][0] + best[rest][0] + _weight(legs[part] | legs[rest], sizes)
+            found = min(found, (cost, part))
+            part = (part - 1) & s
+        best[s] = (found[0] + _weight(legs[s], sizes), found[1])
+    pairs: Pairs = []
+    place: dict[int, int] = {1 << k: k for k in range(count)}
+    todo = [full]
+    for s in todo:  # parents before children
+        if s not in place:
+            todo.extend((best[s][1], s ^ best[s][1]))
+    for s in reversed(todo):
+        if s not in place:
+            pairs.append((place[best[s][1]], place[s ^ best[s][1]]))
+            place[s] = count + len(pairs) - 1
+    return pairs
+
+
+def _greedy_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
+    """Contract the pair whose result grows least, until one array is left."""
+    alive: dict[int, frozenset[str]] = dict(enumerate(inputs))
+    pairs: Pairs = []
+    while len(alive) > 1:
+        found: tuple[float, int, int] | None = None
+        for (i, a), (j, b) in itertools.combinations(alive.items(), 2):
+            if found is not None and not a & b:
+                continue  # outer products only when nothing else is left to try first
+            rest = output.union(*(x for k, x in alive.items() if k not in (i, j)))
+            gain = _weight((a | b) & rest, sizes) - _weight(a, sizes) - _weight(b, sizes)
+            if found is None or (gain, i, j) < found:
+                found = (gain, i, j)
+        assert found is not None
+        _, i, j = found
+        a, b = alive.pop(i), alive.pop(j)
+        rest = output.union(*alive.values())
+        alive[len(inputs) + len(pairs)] = (a | b) & rest
+        pairs.append((i, j))
+    return pairs

@@ -1,0 +1,124 @@
+"""The race: several cheap random starts, an early stall test, then a polish of the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from contraction.arrays import Array
+from tnet.als.options import ALS, FitOutcome
+
+HOPELESS = 20.0  # times the winning error
+BEHIND = 1.2  # times the best start's error
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: what it minimises (never rises), and the relative error."""
+
+    objective: float
+    error: float
+
+
+class Problem(Protocol):
+    """What is fitted: makes starts and improves cores by one sweep at a time."""
+
+    @property
+    def floor(self) -> float:
+        """Relative error below which the free estimate is rounding."""
+
+    def random(self, rng: np.random.Generator) -> list[Array]:
+        """Return random cores."""
+
+    def sweep(self, cores: list[Array]) -> tuple[list[Array], Progress]:
+        """Update every core once."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start: its best cores, and the progress of all its sweeps."""
+
+    cores: list[Array]
+    best: Progress
+    trace: tuple[Progress, ...] = ()
+    outcome: FitOutcome = FitOutcome.SWEEP_LIMIT
+
+
+@dataclass(frozen=True)
+class Race:
+    """The run that won, and what all starts together cost."""
+
+    winner: Run
+    sweeps: int
+    restarts: int
+
+
+def advance(
+    problem: Problem, run: Run, options: ALS, *, sweeps: int, least: float, rival: float = math.inf
+) -> Run:
+    """Continue a run until it reaches the tolerance, stalls, loses the race or runs out.
+
+    Cores are exchanged only for better ones: the objective of the result never exceeds the
+    objective of the run given.
+    """
+    cores, best, trace = run.cores, run.best, list(run.trace)
+    current, begun, outcome = cores, len(run.trace), FitOutcome.SWEEP_LIMIT
+    for _ in range(sweeps):
+        current, progress = problem.sweep(current)
+        trace.append(progress)
+        if not math.isfinite(progress.objective):
+            outcome = FitOutcome.STALLED
+            break
+        if progress.objective <= best.objective:
+            cores, best = current, progress
+        if best.error <= options.tol:
+            outcome = FitOutcome.TARGET
+            break
+        if len(trace) - begun <= options.window:
+            continue
+        before = trace[-1 - options.window].objective
+        if progress.objective >= (1.0 - least) * before:
+            outcome = FitOutcome.STALLED
+            break
+        if _hopeless(best.error, rival, options.winning_error):
+            outcome = FitOutcome.LOST_RACE
+            break
+    return Run(cores, best, tuple(trace), outcome)
+
+
+def _hopeless(error: float, rival: float, winning: float | None) -> bool:
+    return winning is not None and error > HOPELESS * winning and error > BEHIND * rival
+
+
+def race(problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.Generator) -> Race:
+    """Run the given starts, or random ones, and polish the best.
+
+    A random start follows only while the tolerance (or the rounding of the method) is not
+    reached.
+    """
+    enough = max(options.tol, problem.floor / 30.0)
+    best: Run | None = None
+    sweeps = made = 0
+    for k in range(len(starts) or options.restarts):
+        infinite = Progress(math.inf, math.inf)
+        run = starts[k] if starts else Run(problem.random(rng), infinite)
+        rival = math.inf if best is None else best.best.error
+        run = advance(problem, run, options, sweeps=options.probe, least=options.stall, rival=rival)
+        made += 1
+        sweeps += len(run.trace)
+        if best is None or run.best.objective < best.best.objective:
+            best = run
+        if best.best.error <= enough:
+            break
+    assert best is not None
+    if options.polish and best.outcome in (FitOutcome.STALLED, FitOutcome.SWEEP_LIMIT):
+        before = len(best.trace)
+        best = advance(problem, best, options, sweeps=options.polish, least=options.gain)
+        sweeps += len(best.trace) - before
+        if best.outcome is FitOutcome.STALLED:
+            best = Run(best.cores, best.best, best.trace, FitOutcome.CONVERGED)
+    return Race(best, sweeps, made)
