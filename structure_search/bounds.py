@@ -1,0 +1,150 @@
+"""Spectra of bipartitions, and the lower bound on the error that they give.
+
+A network whose bonds across a cut (S, rest) have ranks with product k makes an unfolding of
+rank at most k, so its error is at least the tail of that unfolding's singular values beyond k
+(Eckart, Young, Mirsky). This holds for every cut and every placement of nodes without modes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import Array, dtype_name, eps, is_complex, namespace, to_numpy
+from tnet.structure import Structure
+
+WIDEST = 1024  # rows of the largest Gram matrix worth an eigenvalue decomposition here
+ALL_CUTS_UP_TO = 9  # nodes with modes: 255 cuts
+HUBS_UP_TO = 8  # nodes without modes: 256 placements per cut
+
+Float = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class CutSpectra:
+    """Singular values of the unfoldings of one array, computed when first asked for.
+
+    Parameters
+    ----------
+    x
+        The data, of any namespace.
+    modes
+        Names of its axes.
+    norm
+        Its Frobenius norm.
+    """
+
+    def __init__(self, x: Array, modes: Sequence[str], norm: float) -> None:
+        self._x = x
+        self._axis = {mode: k for k, mode in enumerate(modes)}
+        self._norm = norm
+        self._tails: dict[tuple[int, ...], Float | None] = {}
+
+    def tails(self, rows: Sequence[str]) -> Float | None:
+        """Return the relative error of keeping k values, k = 0, 1, ..., for the cut around `rows`.
+
+        Never more than the true error: the rounding of the Gram matrix is taken off. None if
+        the unfolding is too wide.
+
+        Cost: one Gram matrix of the narrower side, |X| times its width.
+        """
+        key = self._side(rows)
+        if key not in self._tails:
+            self._tails[key] = self._compute(key)
+        return self._tails[key]
+
+    def singular_values(self, rows: Sequence[str]) -> Float | None:
+        """Return the singular values of the cut around `rows`, divided by the norm."""
+        tails = self.tails(rows)
+        return None if tails is None else np.sqrt(np.maximum(-np.diff(tails**2), 0.0))
+
+    def rank(self, rows: Sequence[str], error: float) -> int:
+        """Return the least rank that any network within `error` has across the cut."""
+        tails = self.tails(rows)
+        return 1 if tails is None else max(1, int(np.count_nonzero(tails > error)))
+
+    def bound(self, structure: Structure) -> float:
+        """Return a lower bound on the relative error of every network of `structure`."""
+        worst = 0.0
+        for rows, across in cuts_of(structure.nodes, structure.modes):
+            tails = self.tails(rows)
+            if tails is None:
+                continue
+            rank = min(math.prod(structure.size[leg] for leg in legs) for legs in across)
+            if rank < len(tails):
+                worst = max(worst, float(tails[rank]))
+        return worst
+
+    def _side(self, rows: Sequence[str]) -> tuple[int, ...]:
+        axes = sorted(self._axis[mode] for mode in rows)
+        rest = [k for k in range(len(self._axis)) if k not in axes]
+        shape = self._x.shape
+        a, b = math.prod(shape[k] for k in axes), math.prod(shape[k] for k in rest)
+        if a != b:
+            return tuple(axes if a < b else rest)
+        return tuple(axes if 0 in axes else rest)
+
+    def _compute(self, axes: tuple[int, ...]) -> Float | None:
+        x: Any = self._x
+        xp = namespace(self._x)
+        width = math.prod(x.shape[k] for k in axes)
+        if width > WIDEST or not axes:
+            return None
+        rest = tuple(k for k in range(x.ndim) if k not in axes)
+        wide = xp.reshape(xp.permute_dims(x, axes + rest), (width, -1))
+        if dtype_name(x) in ("float32", "complex64") and x.size <= 2**24:
+            wide = xp.astype(wide, xp.complex128 if is_complex(x) else xp.float64)
+        wide = wide / self._norm if self._norm else wide
+        gram = to_numpy(wide @ (xp.conj(wide) if is_complex(x) else wide).T)
+        wider = np.result_type(gram.dtype, np.float64)
+        values = np.maximum(np.linalg.eigvalsh(gram.astype(wider)), 0.0)[::-1]
+        noise = 8.0 * width * eps(wide)
+        tails = np.cumsum(np.append(values, 0.0)[::-1])[::-1]
+        found: Float = np.sqrt(np.maximum(tails - noise * (np.arange(width + 1) > 0), 0.0))
+        return found
+
+
+Cut = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
+
+
+@lru_cache(maxsize=512)
+def cuts_of(
+    nodes: tuple[tuple[str, tuple[str, ...]], ...], modes: tuple[str, ...]
+) -> tuple[Cut, ...]:
+    """Return the cuts that a graph allows: the modes on one side, and the legs cut.
+
+    A cut has one set of legs for every placement of the nodes without modes.
+    """
+    holders: dict[str, list[str]] = {}
+    for node, legs in nodes:
+        for leg in legs:
+            holders.setdefault(leg, []).append(node)
+    open_legs = set(modes)
+    own = {node: tuple(leg for leg in legs if leg in open_legs) for node, legs in nodes}
+    bodies = [node for node in own if own[node]]
+    hubs = [node for node in own if not own[node]]
+    if len(hubs) > HUBS_UP_TO:
+        return ()
+    inner = [(leg, frozenset(held)) for leg, held in holders.items() if len(held) > 1]
+    found = []
+    for side in _sides(bodies):
+        across = set()
+        for chosen in itertools.product((False, True), repeat=len(hubs)):
+            one = side | {hub for hub, taken in zip(hubs, chosen, strict=True) if taken}
+            across.add(tuple(leg for leg, held in inner if held & one and held - one))
+        rows = tuple(mode for node in bodies if node in side for mode in own[node])
+        found.append((rows, tuple(sorted(across))))
+    return tuple(found)
+
+
+def _sides(bodies: list[str]) -> Iterator[frozenset[str]]:
+    """Yield node sets, one of each pair of complements; only single nodes where there are many."""
+    largest = len(bodies) // 2 if len(bodies) <= ALL_CUTS_UP_TO else 1
+    for count in range(1, largest + 1):
+        for side in itertools.combinations(bodies, count):
+            if 2 * count < len(bodies) or bodies[0] in side:
+                yield frozenset(side)

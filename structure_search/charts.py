@@ -1,0 +1,363 @@
+"""Small charts as SVG text: axes with good ticks, dots, lines, bars, a legend, tooltips.
+
+No library is needed, so the plain installation gives the full report. Colours come from classes
+(see `CSS`), so one style sheet serves light and dark pages.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+Point = tuple[float, float]
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 18.0, 14.0, 44.0
+LEGEND = 22.0
+CSS = """
+.chart{--ink:#1c2733;--soft:#5c6773;--grid:#e3e8ee;--c0:#2f6f9f;--c1:#c2571a;--c2:#2c8a57;
+--c3:#8a4fa3;--c4:#b5332e;--c5:#8795a5;--paper:#ffffff;
+font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+@media (prefers-color-scheme:dark){.chart{--ink:#e8edf2;--soft:#a7b3c0;--grid:#2b3440;--c0:#6cb2e4;
+--c1:#f0975c;--c2:#66c794;--c3:#c493dc;--c4:#f07f79;--c5:#75849a;--paper:#161c23}}
+.chart text{font-size:12px;fill:var(--soft)}
+.chart .strong{fill:var(--ink);font-weight:600}
+.chart .grid{stroke:var(--grid);stroke-width:1}
+.chart .axis{stroke:var(--soft);stroke-width:1}
+.chart .guide{stroke:var(--c4);stroke-width:1;stroke-dasharray:5 4}
+.chart .line{fill:none;stroke-width:2;stroke-linejoin:round}
+.chart .mark{stroke:var(--paper);stroke-width:.75}
+.chart .cross{fill:none;stroke-width:1.75}
+.chart .halo{paint-order:stroke;stroke:var(--paper);stroke-width:4px}
+.chart .f0{fill:var(--c0)}.chart .f1{fill:var(--c1)}.chart .f2{fill:var(--c2)}
+.chart .f3{fill:var(--c3)}.chart .f4{fill:var(--c4)}.chart .f5{fill:var(--c5)}
+.chart .s0{stroke:var(--c0)}.chart .s1{stroke:var(--c1)}.chart .s2{stroke:var(--c2)}
+.chart .s3{stroke:var(--c3)}.chart .s4{stroke:var(--c4)}.chart .s5{stroke:var(--c5)}
+"""
+
+
+class Scale(Enum):
+    """How numbers become places on an axis."""
+
+    LINEAR = "linear"
+    LOG = "log"
+
+
+class Mark(Enum):
+    """What is drawn for the points of a series."""
+
+    DOTS = "dots"
+    RINGS = "rings"
+    DIAMONDS = "diamonds"
+    CROSSES = "crosses"
+    LINE = "line"
+    STEPS = "steps"  # constant up to the next point: a running best, a Pareto front
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis: its label, its scale, and the range if the data do not decide it."""
+
+    label: str
+    scale: Scale = Scale.LINEAR
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Points with one colour (0 to 5) and one kind of mark.
+
+    `titles` are the tooltips, `labels` the texts beside the points; both are optional.
+    """
+
+    name: str
+    points: Sequence[Point]
+    color: int = 0
+    mark: Mark = Mark.DOTS
+    titles: Sequence[str] = ()
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A dashed line across the chart at one value of an axis, with a label."""
+
+    value: float
+    label: str
+    upright: bool = False
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A scale with its range: data -> pixels."""
+
+    scale: Scale
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def __call__(self, value: float) -> float:
+        if self.scale is Scale.LOG:
+            part = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return round(self.start + part * (self.stop - self.start), 1)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A finished chart: the inside of an `<svg>` element and its size."""
+
+    width: float
+    height: float
+    body: str
+    label: str
+
+    def svg(self, *, extra: str = "") -> str:
+        """Return the `<svg>` element; `extra` goes into its opening tag."""
+        return (
+            f'<svg {extra}class="chart" role="img" aria-label="{escape(self.label)}" '
+            f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" '
+            f'height="{self.height:g}">\n{self.body}\n</svg>\n'
+        )
+
+    def standalone(self) -> str:
+        """Return a file of its own, with the style inside."""
+        opened = self.svg(extra='xmlns="http://www.w3.org/2000/svg" ')
+        head, body = opened.split(">", 1)
+        return f"{head}>\n<style>{CSS.strip()}</style>{body}"
+
+
+def escape(text: str) -> str:
+    """Return `text` safe in elements and in quoted attributes.
+
+    Examples
+    --------
+    >>> escape('<b> "x"')
+    '&lt;b&gt; &quot;x&quot;'
+    """
+    return html.escape(text, quote=True)
+
+
+def chart(
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    *,
+    label: str,
+    guides: Sequence[Guide] = (),
+    width: float = 560.0,
+    height: float = 330.0,
+) -> Chart:
+    """Draw series of points over two axes.
+
+    Points that a logarithmic axis cannot show (zero, negative, not finite) are left out.
+
+    Examples
+    --------
+    >>> dots = Series(name="seen", points=[(1, 0.5), (10, 0.1)])
+    >>> log = Axis(label="error", scale=Scale.LOG)
+    >>> drawn = chart([dots], Axis(label="step"), log, label="errors by step")
+    >>> drawn.svg().count("<circle")
+    3
+    """
+    shown = [(s, _visible(s, x, y)) for s in series]
+    xs = [series_.points[k][0] for series_, kept in shown for k in kept]
+    ys = [series_.points[k][1] for series_, kept in shown for k in kept]
+    xs += [g.value for g in guides if g.upright]
+    ys += [g.value for g in guides if not g.upright]
+    top = TOP + LEGEND
+    x_map = _Map(x.scale, *_range(xs, x), LEFT, width - RIGHT)
+    y_map = _Map(y.scale, *_range(ys, y), height - BOTTOM, top)
+    body = [*_frame(x, y, x_map, y_map)]
+    for guide in guides:
+        body += _guide(guide, x_map, y_map)
+    for one, kept in shown:
+        body += _marks(one, kept, x_map, y_map)
+    body += _legend([s for s, kept in shown if kept and s.name], width)
+    return Chart(width, height, "\n".join(body), label)
+
+
+def bars(
+    rows: Sequence[tuple[str, float, str]], axis: Axis, *, label: str, width: float = 560.0
+) -> Chart:
+    """Draw horizontal bars: (name, value, tooltip) a row.
+
+    Examples
+    --------
+    >>> drawn = bars([("x0", 0.5, ""), ("x1", 0.25, "")], Axis(label="error"), label="by mode")
+    >>> drawn.svg().count('class="f0"')
+    2
+    """
+    room = min(150.0, 14.0 + 7.0 * max((len(name) for name, _, _ in rows), default=0))
+    height = 26.0 * len(rows) + TOP + BOTTOM
+    values = [value for _, value, _ in rows]
+    low, high = _range(values + ([] if axis.scale is Scale.LOG else [0.0]), axis)
+    place = _Map(axis.scale, low, high, room, width - 60.0)
+    body = [_text((room + width - 60.0) / 2, height - 8.0, axis.label, "middle")]
+    for value, text in _ticks(low, high, axis.scale):
+        at = place(value)
+        body.append(_line(at, TOP, at, height - BOTTOM + 4.0, "grid"))
+        body.append(_text(at, height - BOTTOM + 18.0, text, "middle"))
+    for k, (name, value, title) in enumerate(rows):
+        y = TOP + 26.0 * k
+        end = place(max(value, low) if axis.scale is Scale.LOG else value)
+        body.append(
+            f'<rect x="{room:g}" y="{y + 4:g}" width="{max(end - room, 0.5):.1f}" height="18" '
+            f'rx="2" class="f0"><title>{escape(title or name)}</title></rect>'
+        )
+        body.append(_text(room - 8.0, y + 17.0, _cut(name), "end", "strong"))
+        body.append(_text(end + 6.0, y + 17.0, f"{value:.3g}", "start"))
+    return Chart(width, height, "\n".join(body), label)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:9]}…{name[-9:]}"
+
+
+def _visible(series: Series, x: Axis, y: Axis) -> list[int]:
+    def fits(value: float, axis: Axis) -> bool:
+        return math.isfinite(value) and (axis.scale is Scale.LINEAR or value > 0.0)
+
+    return [k for k, (a, b) in enumerate(series.points) if fits(a, x) and fits(b, y)]
+
+
+def _range(values: Sequence[float], axis: Axis) -> tuple[float, float]:
+    """Return the range of an axis, with a margin and never empty."""
+    seen = [v for v in values if math.isfinite(v) and (axis.scale is Scale.LINEAR or v > 0.0)]
+    low, high = (min(seen), max(seen)) if seen else (1.0, 1.0)
+    if axis.scale is Scale.LOG:
+        spread = max(high / low, 1.5)
+        low, high = low / spread**0.06, high * spread**0.06
+    else:
+        margin = 0.05 * (high - low) or 0.5
+        low, high = (low - margin if low < 0.0 or axis.low is None else low), high + margin
+    return (low if axis.low is None else axis.low), (high if axis.high is None else axis.high)
+
+
+def _ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
+    """Return places and texts of the ticks of an axis.
+
+    Examples
+    --------
+    >>> _ticks(0.0, 10.0, Scale.LINEAR)
+    [(0.0, '0'), (2.0, '2'), (4.0, '4'), (6.0, '6'), (8.0, '8'), (10.0, '10')]
+    """
+    if scale is Scale.LOG:
+        decades = math.log10(high / low)
+        steps = (1,) if decades > 3.5 else (1, 2, 5) if decades > 0.6 else tuple(range(1, 10))
+        every = max(1, math.ceil(decades / 8))
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        found = [m * 10.0**p for p in powers if p % every == 0 for m in steps]
+        return [(v, _number(v)) for v in found if low <= v <= high]
+    raw = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor(high / step + 1e-9) - first + 1
+    return [(k * step + 0.0, _number(k * step + 0.0)) for k in range(first, first + count)]
+
+
+def _number(value: float) -> str:
+    if value == 0.0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e6:
+        text = f"{value:,.6g}" if abs(value) < 1e3 else f"{value:,.0f}"
+        return text
+    mantissa, _, power = f"{value:.1e}".partition("e")
+    digits = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    front = "" if mantissa == "1.0" else f"{mantissa.removesuffix('.0')}·"
+    return f"{front}10{digits}"
+
+
+def _frame(x: Axis, y: Axis, x_map: _Map, y_map: _Map) -> list[str]:
+    left, right, bottom, top = x_map.start, x_map.stop, y_map.start, y_map.stop
+    parts = []
+    for value, text in _ticks(x_map.low, x_map.high, x.scale):
+        at = x_map(value)
+        parts.append(_line(at, top, at, bottom, "grid"))
+        parts.append(_text(at, bottom + 16.0, text, "middle"))
+    for value, text in _ticks(y_map.low, y_map.high, y.scale):
+        at = y_map(value)
+        parts.append(_line(left, at, right, at, "grid"))
+        parts.append(_text(left - 7.0, at + 4.0, text, "end"))
+    parts.append(_line(left, bottom, right, bottom, "axis"))
+    parts.append(_line(left, top, left, bottom, "axis"))
+    parts.append(_text((left + right) / 2, bottom + 36.0, x.label, "middle"))
+    middle = (top + bottom) / 2
+    turned = f' transform="rotate(-90 14 {middle:g})"'
+    parts.append(_text(14.0, middle, y.label, "middle", extra=turned))
+    return parts
+
+
+def _guide(guide: Guide, x_map: _Map, y_map: _Map) -> list[str]:
+    if guide.upright:
+        at = x_map(guide.value)
+        line = _line(at, y_map.start, at, y_map.stop, "guide")
+        return [line, _text(at + 5.0, y_map.stop + 14.0, guide.label, "start", "halo")]
+    at = y_map(guide.value)
+    line = _line(x_map.start, at, x_map.stop, at, "guide")
+    return [line, _text(x_map.stop - 4.0, at - 5.0, guide.label, "end", "halo")]
+
+
+def _marks(series: Series, kept: Sequence[int], x_map: _Map, y_map: _Map) -> list[str]:
+    places = [(x_map(series.points[k][0]), y_map(series.points[k][1])) for k in kept]
+    if not places:
+        return []
+    parts = []
+    if series.mark in (Mark.LINE, Mark.STEPS):
+        way = f"M{places[0][0]:g} {places[0][1]:g}"
+        for a, b in places[1:]:
+            way += f"H{a:g}V{b:g}" if series.mark is Mark.STEPS else f"L{a:g} {b:g}"
+        if series.mark is Mark.STEPS:
+            way += f"H{x_map.stop:g}"
+        parts.append(f'<path d="{way}" class="line s{series.color}"/>')
+    else:
+        for k, (a, b) in zip(kept, places, strict=True):
+            title = f"<title>{escape(series.titles[k])}</title>" if series.titles else ""
+            parts.append(_mark(series.mark, a, b, series.color, title))
+    for k, (a, b) in zip(kept, places, strict=True):
+        if series.labels and series.labels[k]:
+            near_end = a > x_map.stop - 90.0
+            at, anchor = (a - 9.0, "end") if near_end else (a + 9.0, "start")
+            parts.append(_text(at, b - 6.0, series.labels[k], anchor, "strong halo"))
+    return parts
+
+
+def _mark(mark: Mark, a: float, b: float, color: int, title: str) -> str:
+    if mark is Mark.CROSSES:
+        way = f"M{a - 4:g} {b - 4:g}l8 8m0 -8l-8 8"
+        return f'<path d="{way}" class="cross s{color}">{title}</path>'
+    if mark is Mark.DIAMONDS:
+        way = f"M{a:g} {b - 6.5:g}l6 6.5l-6 6.5l-6 -6.5z"
+        return f'<path d="{way}" class="mark f{color}">{title}</path>'
+    if mark is Mark.RINGS:
+        return f'<circle cx="{a:g}" cy="{b:g}" r="8" class="cross s{color}">{title}</circle>'
+    return f'<circle cx="{a:g}" cy="{b:g}" r="3.4" class="mark f{color}">{title}</circle>'
+
+
+def _legend(series: Sequence[Series], width: float) -> list[str]:
+    parts: list[str] = []
+    at = LEFT
+    for one in series:
+        if one.mark in (Mark.LINE, Mark.STEPS):
+            parts.append(f'<path d="M{at:g} 15h16" class="line s{one.color}"/>')
+        else:
+            parts.append(_mark(one.mark, at + 8.0, 15.0, one.color, ""))
+        parts.append(_text(at + 22.0, 19.0, one.name, "start"))
+        at += 36.0 + 6.7 * len(one.name)
+    return parts
+
+
+def _line(a: float, b: float, c: float, d: float, kind: str) -> str:
+    return f'<line x1="{a:g}" y1="{b:g}" x2="{c:g}" y2="{d:g}" class="{kind}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "", *, extra: str = "") -> str:
+    shown = f' class="{kind}"' if kind else ""
+    return (
+        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{shown}{extra}>{escape(text)}</text>'
+    )

@@ -1,0 +1,1 @@
+"""Search methods: one a file. Each is a frozen configuration with one generator, `propose`."""

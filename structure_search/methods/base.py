@@ -1,0 +1,153 @@
+"""The protocol between a search method and the driver: ask and tell, as one generator.
+
+A method yields a batch of proposals and is sent their answers, in the same order, until it
+returns. Everything it decides depends on the answers, on its problem and on the problem's
+random stream, so that running it again over journalled answers brings it to the same point:
+that is how a run is resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from contraction.arrays import Array
+from structure_search.bounds import CutSpectra
+from structure_search.canonical import canonical_key
+from structure_search.objectives import AbstractObjective
+from structure_search.results import Evaluation
+from tnet.network import Network
+from tnet.structure import Structure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a method works on.
+
+    Attributes
+    ----------
+    x
+        The data.
+    modes
+        Mode name -> size, in the axis order of `x`.
+    norm
+        Frobenius norm of `x`.
+    objective
+        What is looked for.
+    start
+        The structure to start from, or None.
+    spectra
+        Singular values of the unfoldings of `x`, computed when first asked for.
+    rng
+        The method's own random stream.
+    """
+
+    x: Array
+    modes: Mapping[str, int]
+    norm: float
+    objective: AbstractObjective
+    start: Structure | None
+    spectra: CutSpectra
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One structure to be evaluated, and how.
+
+    Attributes
+    ----------
+    structure
+        What to evaluate; its modes are those of the data.
+    start
+        A network of this structure to begin from; by default random ones (or, on a tree, the
+        direct factorisation).
+    solve
+        Replaces the fit: returns the fitted network with its certificate.
+    sweeps, restarts
+        Sweeps for each start, and the number of random starts tried (also after `start`, if
+        that misses `useful`).
+    before
+        Effort (sweeps) already in `start`. A structure that was given at least
+        ``before + sweeps`` is answered from the cache.
+    useful
+        An error above this is of no use: a lower bound above it answers without a fit.
+    parent
+        The request that `start` was made from; part of this request's identity.
+    label
+        What the method is doing; part of this request's identity.
+    """
+
+    structure: Structure
+    start: Network | None = field(default=None, repr=False)
+    solve: Callable[[], Network] | None = field(default=None, repr=False)
+    sweeps: int = 40
+    restarts: int = 0
+    before: int = 0
+    useful: float = float("inf")
+    parent: str = ""
+    label: str = ""
+
+    @property
+    def effort(self) -> int:
+        """Sweeps in the network when the fit is done."""
+        return self.before + self.sweeps * max(1, self.restarts)
+
+    @property
+    def request(self) -> str:
+        """Digest of what is asked for: equal requests have equal answers within one run."""
+        key = canonical_key(self.structure)
+        asked = [key, self.sweeps, self.restarts, self.before, self.parent, self.label]
+        return hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a method is told about a proposal."""
+
+    evaluation: Evaluation
+    effort: int
+    load: Callable[[], Network | None] = field(repr=False)
+
+    @property
+    def error(self) -> float:
+        """The error found; infinite where nothing was fitted."""
+        return self.evaluation.error
+
+    @property
+    def request(self) -> str:
+        """The identity of what was asked."""
+        return self.evaluation.request
+
+    @property
+    def network(self) -> Network | None:
+        """The fitted network, or None where nothing was fitted."""
+        return self.load()
+
+
+Proposals: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], None]
+
+
+class AbstractMethod(ABC):
+    """A search method: configuration only, no hidden state."""
+
+    @abstractmethod
+    def propose(self, problem: Problem) -> Proposals:
+        """Yield batches of proposals; each yield returns their answers."""
+
+    @abstractmethod
+    def default_objective(self) -> AbstractObjective | None:
+        """Return the objective that the method implies, or None if it must be given."""
+
+
+def method_to_dict(method: AbstractMethod) -> dict[str, Any]:
+    """Return a method as plain data for JSON: its class name and its fields."""
+    assert dataclasses.is_dataclass(method)
+    return {"name": type(method).__name__, "options": dataclasses.asdict(method)}
