@@ -1,0 +1,135 @@
+"""The inner product of two networks, as a number and a power of two.
+
+Two networks on one tree are contracted in one sweep of two matrix products per node, rescaled on
+the way, so that neither length nor scale makes it overflow. Any other two networks with the same
+modes are contracted as one merged network by the planner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+import contraction
+from contraction import arrays as arrays_
+from contraction.errors import NonFiniteError
+from tnet.alignment import aligned, is_same_graph, require_same_modes, same_kind
+from tnet.network import Network
+from tnet.scaling import calmed, scaled_to_one
+from tnet.trees import rooted
+
+
+def scaled_inner(a: Network, b: Network) -> tuple[complex, int]:
+    """Return (value, exponent) with <a, b> = value 2^exponent.
+
+    Raises
+    ------
+    StructureError, ShapeError
+        The modes differ.
+    NonFiniteError
+        An array holds NaN or infinity, or a contraction with cycles leaves the dtype's range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tnet.structure import Structure
+    >>> net = Network(Structure({"a": ("x",)}, {"x": 2}), {"a": np.array([3.0, 4.0])})
+    >>> scaled_inner(net, net)
+    (25.0, 0)
+    """
+    require_same_modes(a.structure, b.structure)
+    a, b = (_detached(net) for net in same_kind(a, b))
+    if a.structure.is_tree and is_same_graph(a.structure, b.structure):
+        b, product = aligned(b, a.structure), _tree_inner
+    else:
+        product = _planned_inner
+    tiny = 1e-30 if arrays_.eps(a.dtype) > 1e-10 else 1e-280
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, exponent = product(a, b)
+        if tiny < abs(value) < math.inf:
+            return value, exponent
+        a, more_a = scaled_to_one(a)  # the arrays are out of scale, or the product is zero
+        b, more_b = scaled_to_one(b)
+        value, exponent = product(a, b)
+    if not math.isfinite(abs(value)):
+        raise NonFiniteError(f"the inner product of {a!r} and {b!r} left the range of {a.dtype}.")
+    return value, exponent + more_a + more_b
+
+
+def _detached(net: Network) -> Network:
+    """Cut a torch network out of the graph of gradients: the result is a plain number."""
+    held: Any = net.arrays
+    if net.namespace != "torch" or not any(x.requires_grad for x in held.values()):
+        return net
+    return Network(net.structure, {node: x.detach() for node, x in held.items()}, net.center)
+
+
+def _number(x: Any) -> complex:
+    return complex(x) if arrays_.is_complex(x) else float(x)
+
+
+def _planned_inner(a: Network, b: Network) -> tuple[complex, int]:
+    modes = set(a.structure.modes)
+    inputs: list[tuple[Hashable, ...]] = []
+    sizes: dict[Hashable, int] = {}
+    for side, net in enumerate((a, b)):
+        name = {leg: leg if leg in modes else (side, leg) for leg in net.structure.size}
+        inputs += [tuple(name[leg] for leg in legs) for _, legs in net.structure.nodes]
+        sizes |= {name[leg]: size for leg, size in net.structure.sizes}
+    spec = contraction.Spec(tuple(inputs), (), sizes)
+    left = a.conj()
+    operands = [*left.arrays.values(), *b.arrays.values()]
+    return _number(contraction.plan(spec).run(operands)), 0
+
+
+def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:
+    """Sweep from the leaves to the root; environments have axes (bond of a, bond of b)."""
+    xp = arrays_.namespace_by_name(a.namespace)
+    tree = rooted(a.structure)
+    complex_ = a.dtype.startswith("complex")
+    environments: dict[str, Any] = {}
+    exponent = 0
+    for node in tree.post_order:
+        upper: Any = xp.conj(a[node]) if complex_ else a[node]
+        lower: Any = b[node]
+        legs = a.structure.legs[node]
+        for child in tree.children[node]:
+            lower = _times_axis(xp, environments.pop(child), lower, legs.index(tree.bond[child]))
+        if node == tree.root:
+            return _number(upper.reshape(-1) @ lower.reshape(-1)), exponent
+        environment = _all_but_axis(xp, upper, lower, tree.axis(node))
+        environment, shift = calmed(xp, environment)
+        if environment is None:
+            return 0.0, 0
+        environments[node] = environment
+        exponent += shift
+    raise AssertionError("a tree has a root")
+
+
+def _times_axis(xp: Any, matrix: Any, x: Any, axis: int) -> Any:
+    """Multiply `matrix` (new, old) into one axis of `x`; a view of `x` wherever that is fast."""
+    shape = tuple(x.shape)
+    before, n, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    new = (*shape[:axis], matrix.shape[0], *shape[axis + 1 :])
+    if before == 1:
+        return (matrix @ x.reshape(n, after)).reshape(new)
+    if after == 1:
+        return (x.reshape(before, n) @ matrix.T).reshape(new)
+    if after >= 16:
+        return xp.matmul(matrix, x.reshape(before, n, after)).reshape(new)
+    last = xp.moveaxis(x.reshape(before, n, after), 1, 2).reshape(before * after, n)
+    moved = (last @ matrix.T).reshape(before, after, matrix.shape[0])
+    return xp.moveaxis(moved, 2, 1).reshape(new)
+
+
+def _all_but_axis(xp: Any, x: Any, y: Any, axis: int) -> Any:
+    """Sum x * y over every axis but one: (axis of x, axis of y)."""
+    p, q = x.shape[axis], y.shape[axis]
+    if axis == 0:
+        return x.reshape(p, -1) @ y.reshape(q, -1).T
+    if axis == len(x.shape) - 1:
+        return x.reshape(-1, p).T @ y.reshape(-1, q)
+    return xp.moveaxis(x, axis, 0).reshape(p, -1) @ xp.moveaxis(y, axis, 0).reshape(q, -1).T
