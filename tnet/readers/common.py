@@ -218,8 +218,9 @@ def mapped(
     if count == 0:
         return np.empty(shape, dtype)
     flat: HostArray = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
-    # an offset that is no multiple of the item size works, but every use would copy
-    if flat.ctypes.data % max(dtype.alignment, 1):
+    # numbers that straddle their natural places work, but every use copies: so copy once, unless
+    # that is what mapping is meant to avoid
+    if flat.ctypes.data % max(dtype.alignment, 1) and flat.nbytes <= HARMLESS_BYTES:
         flat = np.array(flat)
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
