@@ -84,8 +84,6 @@ def _member(
 ) -> HostArray:
     if info.flag_bits & 1:
         raise FileFormatError(f"{str(path)!r} is encrypted.")
-    if info.file_size > request.memory or info.compress_type != zipfile.ZIP_STORED:
-        check_budget(info.file_size, request, path, stored=max(info.compress_size, 1))
     with archive.open(info) as stream:
         dtype, shape, order = _header(stream, path)
         nbytes = math.prod(shape) * dtype.itemsize
@@ -99,6 +97,7 @@ def _member(
             start = _data_offset(path, info) + begin
             if start + nbytes <= size:
                 return mapped(path, dtype, shape, start, order)
+        check_budget(nbytes, request, path, stored=info.compress_size)
         flat = np.empty(math.prod(shape), dtype)
         _fill(flat, stream, path)
     return flat.reshape(shape, order="F" if order == "F" else "C")
