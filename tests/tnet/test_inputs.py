@@ -501,7 +501,7 @@ def test_hostile_npz(tmp_path) -> None:
     zeros = npy_bytes(np.zeros(16 * 1024**2))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("x.npy", zeros)
-    with pytest.raises(FileFormatError, match=r"134217856 bytes of data over \d+ stored"):
+    with pytest.raises(FileFormatError, match=r"134217728 bytes of data over \d+ stored"):
         open_array(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../../x.npy", npy_bytes(X))
@@ -534,10 +534,10 @@ def test_a_flipped_bit_in_a_packed_member_is_noticed(tmp_path) -> None:
 
 def test_the_memory_budget_is_kept(tmp_path) -> None:
     np.savez_compressed(tmp_path / "x.npz", x=X)
-    with pytest.raises(MemoryBudgetError, match="1000 are allowed"):
-        open_array(tmp_path / "x.npz", memory=1000)
+    with pytest.raises(MemoryBudgetError, match="900 are allowed"):
+        open_array(tmp_path / "x.npz", memory=900)
     np.save(tmp_path / "x.npy", X)
-    assert open_array(tmp_path / "x.npy", memory=1000).shape == X.shape  # mapped, not read
+    assert open_array(tmp_path / "x.npy", memory=900).shape == X.shape  # mapped, not read
 
 
 def safetensors_bytes(header, payload: bytes = bytes(16), length: int | None = None) -> bytes:
