@@ -6,7 +6,12 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from contraction.errors import TnetError as TnetError
+    from contraction.factor import Method as Method
+    from contraction.factor import left_basis as left_basis
+    from contraction.factor import truncated_svd as truncated_svd
+    from contraction.paths import Objective as Objective
     from contraction.planner import Plan as Plan
+    from contraction.planner import einsum as einsum
     from contraction.planner import plan as plan
     from contraction.spec import Spec as Spec
     from contraction.truncation import Truncation as Truncation
@@ -15,7 +20,9 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "contraction.errors": ["TnetError"],
-        "contraction.planner": ["Plan", "plan"],
+        "contraction.factor": ["Method", "left_basis", "truncated_svd"],
+        "contraction.paths": ["Objective"],
+        "contraction.planner": ["Plan", "einsum", "plan"],
         "contraction.spec": ["Spec"],
         "contraction.truncation": ["Truncation"],
     },

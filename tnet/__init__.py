@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from contraction._lazy import attach
 
 if TYPE_CHECKING:
+    from contraction.factor import Method as Method
     from contraction.truncation import Truncation as Truncation
     from tnet.algebra import add as add
     from tnet.algebra import adjoint as adjoint
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tnet.als.start import carried_over as carried_over
     from tnet.certificate import Certificate as Certificate
     from tnet.certificate import ErrorKind as ErrorKind
+    from tnet.decomposition.entry import decompose as decompose
     from tnet.formats import balanced_tree as balanced_tree
     from tnet.formats import cp as cp
     from tnet.formats import fully_connected as fully_connected
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from tnet.norms import log_norm as log_norm
     from tnet.norms import norm as norm
     from tnet.norms import relative_error as relative_error
+    from tnet.storage import FileInfo as FileInfo
+    from tnet.storage import file_info as file_info
+    from tnet.storage import load as load
+    from tnet.storage import save as save
     from tnet.structure import Structure as Structure
     from tnet.trees import RootedTree as RootedTree
     from tnet.trees import rooted as rooted
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "contraction.factor": ["Method"],
         "contraction.truncation": ["Truncation"],
         "tnet.algebra": ["add", "adjoint", "apply", "compose", "hadamard", "subtract"],
         "tnet.als.dense": ["Target"],
@@ -53,6 +60,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.options": ["ALS", "Fit", "FitOutcome"],
         "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
+        "tnet.decomposition.entry": ["decompose"],
         "tnet.formats": [
             "balanced_tree",
             "cp",
@@ -67,6 +75,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
+        "tnet.storage": ["FileInfo", "file_info", "load", "save"],
         "tnet.structure": ["Structure"],
         "tnet.trees": ["RootedTree", "rooted"],
     },

@@ -1,0 +1,385 @@
+"""Leading left singular vectors of an unfolding: which way to find them, and how sure we are.
+
+Three ways for N entries and rank r; n is the number of rows:
+
+======================  ====================================  ================================
+method                  flops                                 error of the discarded weight
+======================  ====================================  ================================
+GRAM + eigh             n N (A A^T is symmetric) + 9 n^3      sqrt(eps): about 1e-8 of the norm
+RANDOMIZED, q = 1       10 (r + 8) N                          as the inner factorisation
+QR_SVD (blocked)        2 n N + 20 n^3                        eps
+======================  ====================================  ================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from contraction.arrays import (
+    Array,
+    Namespace,
+    dtype_name,
+    eps,
+    is_complex,
+    namespace,
+    namespace_name,
+    require_finite,
+    to_numpy,
+)
+from contraction.errors import InputError, ShapeError
+from contraction.gram import (
+    adjoint,
+    as_matrix,
+    empty_basis,
+    gram,
+    power,
+    project,
+    residual,
+    sketch,
+    squared_norm,
+    triangle,
+    wide,
+)
+from contraction.linalg import eigh, qr, svd
+from contraction.svd_ladder import times_power
+from contraction.truncation import Truncation
+
+GRAM_TOL = 1e-6  # share of the norm below which a Gram matrix (double precision) loses the cut
+OVERSAMPLING = 8
+SAFE_SQUARES = (1e-250, 1e250)  # outside, squared norms under- or overflow: scale first
+NOISE = 8.0  # a tail below NOISE * eps * norm is rounding, never signal
+DOUBLE = float(np.finfo(np.float64).eps)
+Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Method(Enum):
+    """A way to factorise; `AUTO` chooses by tolerance, shape and dtype."""
+
+    AUTO = "auto"
+    SVD = "svd"
+    QR_SVD = "qr+svd"
+    GRAM = "gram"
+    RANDOMIZED = "randomized"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unfolding:
+    """An unfolding that can be read again and again, in parts.
+
+    Attributes
+    ----------
+    read
+        Returns the parts anew: arrays (before, rows, after), together all columns.
+    rows, columns
+        Shape of the unfolding.
+    """
+
+    read: Callable[[], Iterable[Array]]
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Basis:
+    """Leading left singular vectors of an unfolding.
+
+    Attributes
+    ----------
+    U
+        (n, r) with orthonormal columns, in the dtype of the data.
+    norm
+        Frobenius norm of the unfolding.
+    discarded
+        Frobenius norm of what lies outside the basis.
+    floor
+        Uncertainty: the true discarded weight is at most sqrt(discarded^2 + floor^2).
+    method
+        How it was found.
+    """
+
+    U: Array
+    norm: float
+    discarded: float
+    floor: float
+    method: Method
+
+
+def left_basis(
+    x: Array | Unfolding,
+    truncation: Truncation,
+    *,
+    allowed: float | None = None,
+    norm: float | None = None,
+    method: Method = Method.AUTO,
+    rng: np.random.Generator | None = None,
+) -> Basis:
+    """Return the leading left singular vectors of an unfolding, without copying it.
+
+    `Method.AUTO` takes the Gram matrix where a tolerance of at least 1e-6 leaves room for its
+    rounding, or where a rank is given and the eigenvalues show afterwards that the cut lies
+    above it; the blocked QR factorisation otherwise.
+
+    Parameters
+    ----------
+    x
+        Array (before, n, after), whose unfolding has the middle axis as rows; or an `Unfolding`
+        that is read in parts.
+    truncation
+        Tolerance relative to the norm of `x`, and caps on the rank.
+    allowed
+        Absolute Frobenius error allowed; replaces the tolerance of `truncation`.
+    norm
+        Frobenius norm of `x`, if known.
+    method
+        See `Method`.
+    rng
+        Needed by `Method.RANDOMIZED`; allows `AUTO` to choose it, which it does for a capped
+        rank on a side of 1024 or more.
+
+    Returns
+    -------
+    Basis
+        U U^H x is the best approximation of its rank (RANDOMIZED: nearly the best). Sums run in
+        double precision; U has the dtype of the data.
+
+    Raises
+    ------
+    ShapeError
+        `x` has not three axes.
+    NonFiniteError
+        NaN or infinity in `x`.
+    InputError
+        A randomised method without `rng`.
+
+    Notes
+    -----
+    Cost: see the table of the module. Memory: n^2 entries beside the data (for GRAM, the
+    smaller side of the unfolding squared). Randomised range finder with one step of subspace
+    iteration: Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217, algorithm 4.4. Data whose
+    squares over- or underflow are rescaled by a power of two.
+
+    Examples
+    --------
+    >>> x = np.multiply.outer(np.ones(2), np.multiply.outer(np.arange(3.0), np.ones(4)))
+    >>> basis = left_basis(x, Truncation(tol=1e-3))
+    >>> basis.U.shape, basis.method.value, bool(basis.discarded < 1e-6 * basis.norm)
+    ((3, 1), 'gram', True)
+    """
+    if not isinstance(x, Unfolding):
+        x = unfolding(x)
+    chosen = method if method is not Method.AUTO else _choose(x, truncation, allowed, norm, rng)
+    found: Basis | None = None
+    if chosen is Method.RANDOMIZED:
+        if rng is None:
+            raise InputError("Method.RANDOMIZED draws random numbers; pass rng=.")
+        found = _by_sketch(x, allowed, truncation, rng)
+    elif chosen is Method.GRAM:
+        found = _by_gram(x, allowed, truncation, trusting=method is Method.GRAM)
+    return _by_svd(x, allowed, truncation, chosen) if found is None else found
+
+
+def unfolding(x: Array) -> Unfolding:
+    """Return an array (before, n, after) as an unfolding in one part."""
+    if len(x.shape) != 3:
+        raise ShapeError(f"an unfolding is a view (before, n, after), got {tuple(x.shape)}.")
+    before, n, after = (int(size) for size in x.shape)
+    return Unfolding(read=lambda: (x,), rows=n, columns=before * after)
+
+
+def goal(truncation: Truncation, allowed: float | None, norm: float, floor: float) -> float:
+    """Return the absolute error to aim at, so that rounding cannot push it over the limit."""
+    limit = truncation.tol * norm if allowed is None else allowed
+    if limit <= floor:
+        return floor
+    return limit * math.sqrt(1.0 - (floor / limit) ** 2)
+
+
+def size_of(values: Values) -> float:
+    """Return the 2-norm of descending values, safe against overflow of the squares."""
+    top = float(values[0]) if len(values) else 0.0
+    return top * math.sqrt(float(np.sum((values / top) ** 2))) if top > 0.0 else 0.0
+
+
+def _choose(
+    x: Unfolding,
+    truncation: Truncation,
+    allowed: float | None,
+    norm: float | None,
+    rng: np.random.Generator | None,
+) -> Method:
+    small, cap = min(x.rows, x.columns), truncation.max_rank
+    if rng is not None and cap is not None and small >= 1024 and 8 * (cap + 8) <= small:
+        return Method.RANDOMIZED
+    share = truncation.tol if allowed is None else (allowed / norm if norm else 0.0)
+    return Method.GRAM if cap is not None or share >= GRAM_TOL else Method.QR_SVD
+
+
+def _by_svd(x: Unfolding, allowed: float | None, truncation: Truncation, method: Method) -> Basis:
+    """Singular values without squaring: of the triangle, or of the unfolding itself (SVD)."""
+    if method is Method.SVD:
+        matrices = [wide(as_matrix(part)) for part in x.read()]
+        xp = namespace(*matrices)
+        U, s, _ = svd(matrices[0] if len(matrices) == 1 else xp.concat(matrices, axis=1))
+    else:
+        method, R = Method.QR_SVD, triangle(x.read())
+        xp = namespace(R)
+        if not bool(xp.all(xp.isfinite(R))):
+            _require_finite(x)
+        _, s, Vh = svd(R)
+        U = adjoint(Vh, xp)
+    kind, values = _kind(x), np.asarray(to_numpy(s), dtype=np.float64)
+    size = size_of(values)
+    rank = truncation.rank(
+        values.tolist(), allowed=goal(truncation, allowed, size, NOISE * eps(kind) * size)
+    )
+    return Basis(
+        U=_cast(U[:, :rank], kind, xp),
+        norm=size,
+        discarded=size_of(values[rank:]),
+        floor=NOISE * DOUBLE * size,
+        method=method,
+    )
+
+
+def _by_gram(
+    x: Unfolding, allowed: float | None, truncation: Truncation, *, trusting: bool
+) -> Basis | None:
+    """Gram matrix of the shorter side; None if its rounding hides the cut (unless `trusting`)."""
+    first = next(iter(x.read()))
+    xp = namespace(first)
+    whole = x.columns == int(first.shape[0]) * int(first.shape[2])
+    M = as_matrix(first) if whole and x.columns < x.rows else None
+    G = gram(x.read() if M is None else [M.reshape(*M.shape, 1)])
+    total = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
+    if not SAFE_SQUARES[0] < total < SAFE_SQUARES[1]:
+        return _rescaled(x, allowed, partial(_by_gram, truncation=truncation, trusting=trusting))
+    w, V = _leading(G, truncation.max_rank)
+    squares = np.clip(np.asarray(to_numpy(w), dtype=np.float64), 0.0, None)
+    if len(squares) < int(G.shape[0]):  # the rest counts as one value more
+        squares = np.append(squares, max(total - float(squares.sum()), 0.0))
+    size = math.sqrt(total)
+    floor = math.sqrt(4.0 * DOUBLE * math.sqrt(int(G.shape[0]))) * size
+    limit = truncation.tol * size if allowed is None else allowed
+    rank = truncation.rank(
+        np.sqrt(squares).tolist(), allowed=goal(truncation, allowed, size, floor)
+    )
+    tail, lost = float(squares[rank:].sum()), GRAM_TOL**2 * float(squares[0])
+    clear = float(squares[-1] if rank == len(squares) else tail) >= lost
+    if not (trusting or clear or limit >= GRAM_TOL * size):
+        return None
+    U = V[:, :rank] if M is None else qr(_wide_product(M, V[:, :rank], xp))[0]
+    return Basis(
+        U=_cast(U, dtype_name(first), xp),
+        norm=size,
+        discarded=math.sqrt(tail),
+        floor=floor,
+        method=Method.GRAM,
+    )
+
+
+def _wide_product(M: Array, V: Array, xp: Namespace) -> Array:
+    """Return M conj(V): eigenvectors of the transposed Gram matrix are conjugates."""
+    flipped: Any = xp.conj(V) if is_complex(V) else V
+    product: Array = xp.astype(M, V.dtype, copy=False) @ flipped
+    return product
+
+
+def _leading(G: Array, cap: int | None) -> tuple[Array, Array]:
+    """Return the leading eigenpairs, descending: all, or `cap` where that is much cheaper."""
+    n = int(G.shape[0])
+    if namespace_name(G) != "numpy" or n < 192 or cap is None or 4 * cap > n:
+        return eigh(G)
+    from scipy.linalg import eigh as some_eigh
+
+    require_finite(G, what="the Gram matrix")
+    try:
+        w, V = some_eigh(G, subset_by_index=[n - cap, n - 1], check_finite=False)
+    except (np.linalg.LinAlgError, ValueError):
+        return eigh(G)
+    return w[::-1], V[:, ::-1]
+
+
+def _by_sketch(
+    x: Unfolding, allowed: float | None, truncation: Truncation, rng: np.random.Generator
+) -> Basis | None:
+    """Randomised range finder, widened until the tolerance holds; None if it saves nothing."""
+    total = squared_norm(x.read())
+    if not SAFE_SQUARES[0] < total < SAFE_SQUARES[1]:
+        return _rescaled(x, allowed, partial(_by_sketch, truncation=truncation, rng=rng))
+    size, cap = math.sqrt(total), truncation.max_rank
+    limit = truncation.tol * size if allowed is None else allowed
+    width = (cap if cap is not None else 24) + OVERSAMPLING
+    while width < min(x.rows, x.columns):
+        Q = qr(sketch(x.read(), width, rng))[0]
+        Q = qr(power(x.read(), Q))[0]
+        missed = max(total - squared_norm(_projected(x, Q).read()), 0.0)
+        if missed < GRAM_TOL**2 * total:
+            missed = residual(x.read(), Q)  # the difference above is all rounding
+        if cap is not None or math.sqrt(missed) <= limit / 2.0:
+            rest = math.sqrt(max(limit * limit - missed, 0.0))
+            inner = left_basis(_projected(x, Q), truncation, allowed=rest, norm=size)
+            discarded = math.hypot(math.sqrt(missed), inner.discarded)
+            return Basis(
+                U=Q @ inner.U,
+                norm=size,
+                discarded=discarded,
+                floor=math.hypot(inner.floor, NOISE * eps(_kind(x)) * size),
+                method=Method.RANDOMIZED,
+            )
+        width *= 2
+    return None
+
+
+def _projected(x: Unfolding, Q: Array) -> Unfolding:
+    return Unfolding(
+        read=lambda: (project(Q, part) for part in x.read()),
+        rows=int(Q.shape[1]),
+        columns=x.columns,
+    )
+
+
+def _rescaled(
+    x: Unfolding,
+    allowed: float | None,
+    solve: Callable[[Unfolding, float | None], Basis | None],
+) -> Basis | None:
+    """Solve for data whose squares leave the range of the floats; refuses NaN and infinity."""
+    _require_finite(x)
+    top, like = 0.0, next(iter(x.read()))
+    for part in x.read():
+        top = max(top, float(namespace(part).max(namespace(part).abs(part))))
+    if top == 0.0:
+        basis = empty_basis(x.rows, like)
+        return Basis(U=basis, norm=0.0, discarded=0.0, floor=0.0, method=Method.GRAM)
+    shift = math.frexp(top)[1]
+    near = replace(x, read=lambda: (times_power(part, -shift) for part in x.read()))
+    found = solve(near, None if allowed is None else math.ldexp(allowed, -shift))
+    if found is None:
+        return None
+    norm, discarded, floor = (
+        math.ldexp(value, shift) for value in (found.norm, found.discarded, found.floor)
+    )
+    return replace(found, norm=norm, discarded=discarded, floor=floor)
+
+
+def _require_finite(x: Unfolding) -> None:
+    for part in x.read():
+        require_finite(part, what="the unfolding (before, n, after)")
+
+
+def _kind(x: Unfolding) -> str:
+    return dtype_name(next(iter(x.read())))
+
+
+def _cast(x: Array, kind: str, xp: Namespace) -> Array:
+    if dtype_name(x) == kind:
+        return x
+    cast: Array = xp.astype(x, getattr(xp, kind))
+    return cast

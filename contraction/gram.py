@@ -1,0 +1,288 @@
+"""What one reads off an unfolding without ever copying it: Gram matrix, triangle, sketch, norm.
+
+An unfolding is a 3-D view (before, n, after) of a tensor: its rows are the middle axis, its
+columns the other two together. It may come in parts cut along `before` or `after`, one part at a
+time, which is how arrays larger than memory are treated. Sums run in double precision whatever
+the dtype of the data, since a Gram matrix squares the condition number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import (
+    Array,
+    Namespace,
+    device,
+    dtype_in,
+    dtype_name,
+    is_complex,
+    namespace,
+    namespace_name,
+    random_normal,
+)
+
+WIDE = {
+    "float32": "float64",
+    "float64": "float64",
+    "complex64": "complex128",
+    "complex128": "complex128",
+}
+SMALLEST_SLICE = 1 << 11  # entries; below, the call costs more than the arithmetic
+BLOCK = 1 << 20  # entries of a converted or gathered block: 8 MB, what a cache holds
+
+
+def wide(x: Array) -> Array:
+    """Return `x` in double precision; itself if it is."""
+    kind = dtype_name(x)
+    if kind == WIDE[kind]:
+        return x
+    xp = namespace(x)
+    converted: Array = xp.astype(x, dtype_in(xp, WIDE[kind]))
+    return converted
+
+
+def adjoint(x: Array, xp: Namespace) -> Array:
+    """Return the conjugate transpose of a matrix; a view where `x` is real."""
+    turned: Any = x
+    out: Array = xp.conj(turned.T) if is_complex(x) else turned.T
+    return out
+
+
+def matrices(x: Array) -> Iterator[Array]:
+    """Cut the unfolding of a (before, n, after) array into double-precision matrices (n, c).
+
+    Views where they are large enough to be worth a call and need no conversion; else gathered
+    copies of about `BLOCK` entries.
+    """
+    before, n, after = (int(size) for size in x.shape)
+    narrow = dtype_name(x) != WIDE[dtype_name(x)]
+    step = max(BLOCK // max(n, 1), 1) if narrow else max(before, after)
+    if before == 1:
+        for low in range(0, after, step):
+            yield wide(x[0, :, low : low + step])
+    elif after == 1:
+        for low in range(0, before, step):
+            yield wide(x[low : low + step, :, 0]).T  # type: ignore[attr-defined]
+    elif n * after >= SMALLEST_SLICE:
+        for row in range(before):
+            for low in range(0, after, step):
+                yield wide(x[row, :, low : low + step])
+    else:
+        xp = namespace(x)
+        rows = max(BLOCK // (n * after), 1)
+        for low in range(0, before, rows):
+            some = xp.permute_dims(x[low : low + rows], (1, 0, 2))
+            yield wide(some.reshape(n, -1))
+
+
+def gram(parts: Iterable[Array]) -> Array:
+    """Return G = M M^H of an unfolding M that comes in parts (before, n, after).
+
+    Returns
+    -------
+    Array
+        (n, n), in double precision. Not finite if the data are not (or overflow).
+
+    Notes
+    -----
+    n^2 N flops for N entries (half of a general product: NumPy recognises A A^T), no copy of
+    double-precision data, n^2 extra memory.
+
+    Examples
+    --------
+    >>> gram([np.ones((2, 3, 4))])[0]
+    array([8., 8., 8.])
+    """
+    total: Any = None
+    with np.errstate(all="ignore"):  # what overflows is found and scaled by the caller
+        for part in parts:
+            xp = namespace(part)
+            for A in matrices(part):
+                G: Any = A @ adjoint(A, xp)
+                if total is None:
+                    total = G
+                else:
+                    total += G
+    found: Array = total
+    return found
+
+
+def triangle(parts: Iterable[Array]) -> Array:
+    """Return R with R^H R = M M^H of an unfolding M in parts, without squaring anything.
+
+    The R factor of M^H, found block by block: each block is stacked under the R so far
+    (Demmel, Grigori, Hoemmen, Langou, SIAM J. Sci. Comput. 34 (2012) A206).
+
+    Returns
+    -------
+    Array
+        (k, n) with k = min(n, columns), in double precision. Singular values of R are those of
+        M, its right singular vectors the left ones of M.
+
+    Notes
+    -----
+    2 n^2 N flops for N entries; memory for a few n x n matrices or one block.
+
+    Examples
+    --------
+    >>> R = triangle([np.ones((2, 3, 4))])
+    >>> np.allclose(R.T @ R, 8.0)
+    True
+    """
+    waiting: list[Array] = []
+    rows = 0
+    xp: Namespace = np
+    for part in parts:
+        xp = namespace(part)
+        n = int(part.shape[1])
+        enough = max(4 * n, BLOCK // (4 * n))
+        for A in matrices(part):
+            tall = adjoint(A, xp)
+            for low in range(0, int(tall.shape[0]), enough):
+                waiting.append(tall[low : low + enough])
+                rows += int(waiting[-1].shape[0])
+                if rows >= enough:
+                    waiting = [_only_r(_stacked(waiting, xp))]
+                    rows = int(waiting[0].shape[0])
+    return _only_r(_stacked(waiting, xp))
+
+
+def _stacked(rows: list[Array], xp: Namespace) -> Array:
+    if len(rows) == 1:
+        return rows[0]
+    stacked: Array = xp.concat(rows, axis=0)
+    return stacked
+
+
+def _only_r(x: Any) -> Array:
+    """Return R of a QR factorisation; Q is never formed."""
+    library = namespace_name(x)
+    found: Any
+    if library == "numpy":
+        found = np.linalg.qr(x, mode="r")
+    elif library == "torch":
+        import torch
+
+        found = torch.linalg.qr(x, mode="r").R
+    else:
+        import cupy
+
+        found = cupy.linalg.qr(x, mode="r")
+    R: Array = found
+    return R
+
+
+def project(U: Array, x: Array) -> Array:
+    """Return U^H x over the middle axis: (n, r) and (before, n, after) give (before, r, after).
+
+    2 r N flops; no copy of `x`.
+
+    Examples
+    --------
+    >>> project(np.ones((3, 1)), np.ones((2, 3, 4))).shape
+    (2, 1, 4)
+    """
+    xp = namespace(U, x)
+    before, _, after = (int(size) for size in x.shape)
+    rank = int(U.shape[1])
+    out: Array
+    if before == 1:
+        out = adjoint(U, xp) @ x[0]
+    elif after == 1:
+        out = x[:, :, 0] @ (xp.conj(U) if is_complex(U) else U)
+    else:
+        out = xp.matmul(adjoint(U, xp), x)
+    shaped: Array = out.reshape(before, rank, after)
+    return shaped
+
+
+def sketch(parts: Iterable[Array], columns: int, rng: np.random.Generator) -> Array:
+    """Return M Omega for a Gaussian Omega with that many columns, drawn part by part.
+
+    Returns
+    -------
+    Array
+        (n, columns) in the dtype of the data. 2 N columns flops.
+    """
+    total: Any = None
+    for part in parts:
+        xp = namespace(part)
+        before, _, after = (int(size) for size in part.shape)
+        omega = random_normal(rng, (before, after, columns), like=part)
+        S: Any
+        if before == 1:
+            S = part[0] @ omega[0]
+        elif after == 1:
+            S = part[:, :, 0].T @ omega[:, 0, :]
+        else:
+            S = xp.sum(xp.matmul(part, omega), axis=0)
+        total = S if total is None else total + S
+    found: Array = total
+    return found
+
+
+def power(parts: Iterable[Array], Q: Array) -> Array:
+    """Return M (M^H Q): one step of subspace iteration in one pass over the parts."""
+    total: Any = None
+    for part in parts:
+        xp = namespace(part)
+        B = project(Q, part)  # (before, l, after)
+        S: Any
+        if int(part.shape[0]) == 1:
+            S = part[0] @ adjoint(B[0], xp)
+        elif int(part.shape[2]) == 1:
+            turned: Any = part[:, :, 0]
+            S = turned.T @ (xp.conj(B[:, :, 0]) if is_complex(B) else B[:, :, 0])
+        else:
+            flipped = xp.permute_dims(B, (0, 2, 1))
+            S = xp.sum(xp.matmul(part, xp.conj(flipped) if is_complex(B) else flipped), axis=0)
+        total = S if total is None else total + S
+    found: Array = total
+    return found
+
+
+def squared_norm(parts: Iterable[Array]) -> float:
+    """Return ||M||_F^2, summed in double precision; infinite or NaN if the data are."""
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for part in parts:
+            xp = namespace(part)
+            for A in matrices(part):
+                flat = A.reshape(-1)
+                total += float(xp.real(xp.vecdot(flat, flat)))
+    return total
+
+
+def empty_basis(n: int, like: Array) -> Array:
+    """Return the first unit vector as an (n, 1) matrix beside `like`."""
+    xp = namespace(like)
+    first: Array = xp.eye(n, 1, dtype=like.dtype, device=device(like))
+    return first
+
+
+def as_matrix(x: Array) -> Array:
+    """Return the unfolding of a (before, n, after) array as one matrix; a view where possible."""
+    before, n, after = (int(size) for size in x.shape)
+    flat: Array
+    if before == 1:
+        flat = x[0]
+    elif after == 1:
+        flat = x[:, :, 0].T
+    else:
+        flat = namespace(x).permute_dims(x, (1, 0, 2)).reshape(n, -1)
+    return flat
+
+
+def residual(parts: Iterable[Array], Q: Array) -> float:
+    """Return ||M - Q Q^H M||_F^2, measured: no difference of large numbers. 4 N l flops."""
+
+    def rests() -> Iterator[Array]:
+        for part in parts:
+            xp = namespace(part)
+            yield part - project(adjoint(Q, xp), project(Q, part))
+
+    return squared_norm(rests())

@@ -1,0 +1,307 @@
+"""`decompose`: from a dense tensor to a network of any structure."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from contraction.arrays import Array, as_array, eps
+from contraction.errors import InputError, PrecisionWarning, ShapeError
+from contraction.factor import Method
+from contraction.truncation import Truncation, check_rank, check_tol
+from tnet.certificate import Certificate, ErrorKind
+from tnet.decomposition.ranks import (
+    Ranks,
+    asked_ranks,
+    clipped,
+    possible_ranks,
+    ranks_within,
+)
+from tnet.decomposition.target import AbstractTarget, dense_target
+from tnet.decomposition.tree_sweep import Goal, Swept, sweep
+from tnet.network import Network
+from tnet.structure import Structure
+from tnet.trees import RootedTree, rooted
+
+Format: TypeAlias = Callable[[Any], Structure]
+
+
+def decompose(
+    x: Any,
+    structure: Structure | Format,
+    *,
+    tol: float | None = None,
+    ranks: Ranks | None = None,
+    max_params: int | None = None,
+    method: Method = Method.AUTO,
+    center: str | None = None,
+    rng: np.random.Generator | None = None,
+) -> Network:
+    """Return a network that approximates a dense tensor.
+
+    On a tree by one sweep of truncated factorisations from the leaves to the root, whatever the
+    tree: Tucker (sequentially truncated HOSVD), tensor train (TT-SVD), hierarchical Tucker, and
+    any other, with modes anywhere and in any order. On any other graph by `tnet.fit`.
+
+    Parameters
+    ----------
+    x
+        The tensor: NumPy, PyTorch or CuPy array, or a list. Never written to.
+    structure
+        A `Structure` with the shape of `x`, or a format: a function from a shape to a structure
+        (`tnet.tensor_train`, `tnet.tucker`, `tnet.balanced_tree`, ...). The ranks of a
+        `Structure` are the largest allowed; those of a format's are not looked at.
+    tol
+        Relative Frobenius error over the whole network, in [0, 1). Zero, and nothing given with
+        a format, means exact to rounding. Where ranks cap a bond, they win.
+    ranks
+        One number for all bonds, a sequence in the order of `Structure.ranks`, or a mapping from
+        bond to rank; replaces the ranks of `structure`. Ranks above what is possible are clipped
+        with a warning, and no rank exceeds what the data have.
+    max_params
+        Largest number of entries of the network.
+    method
+        How to factorise; see `contraction.Method`.
+    center
+        Root of the sweep and orthogonality centre of the result. By default the node that splits
+        the tensor most evenly, which is the cheapest.
+    rng
+        Random numbers for `Method.RANDOMIZED` and for `tnet.fit`.
+
+    Returns
+    -------
+    Network
+        In the namespace, on the device and in the dtype of `x`, with `center` set, and with a
+        `certificate`: the error (exact, since the squares of the discarded weights add up;
+        otherwise a bound), an upper bound, and for each bond its share and its method.
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in `x`.
+    ShapeError
+        A scalar, a mode of size zero, or a shape other than that of `structure`.
+    RankError
+        Ranks that are no whole numbers >= 1, too many or too few of them, or `max_params` below
+        what ranks of one need.
+    InputError
+        `tol` outside [0, 1), or a tolerance or a budget for a graph that is no tree.
+    DTypeError
+        `x` holds no numbers that can be decomposed.
+
+    Warns
+    -----
+    PrecisionWarning
+        `tol` lies below the rounding error of the dtype.
+
+    Notes
+    -----
+    Cost for N entries and rank r at a mode of size n: n N flops for the Gram matrix, 2 r N for
+    the projection, then the same on what is left. Memory: r N / n beside `x`.
+
+    Vannieuwenhoven, Vandebril, Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027, algorithm 1;
+    Oseledets, SIAM J. Sci. Comput. 33 (2011) 2295, algorithm 1.
+
+    Examples
+    --------
+    >>> from tnet.formats import tensor_train
+    >>> x = np.add.outer(np.arange(4.0), np.add.outer(np.arange(5.0), np.arange(6.0)))
+    >>> net = decompose(x, tensor_train, tol=1e-10)
+    >>> dict(net.ranks), bool(net.error < 1e-10)
+    ({'g0-g1': 2, 'g1-g2': 2}, True)
+    """
+    x = as_array(x, what="the tensor")
+    plan = _resolved(tuple(x.shape), structure, ranks)
+    _check_goal(tol, max_params)
+    if not plan.is_tree:
+        return _fitted(x, plan, tol, max_params, rng)
+    tree = rooted(plan, center or central_node(plan))
+    caps = None
+    if ranks is not None:
+        caps = clipped(tree, ranks, plan.ranks)
+    elif isinstance(structure, Structure):
+        caps = possible_ranks(tree, plan.ranks)
+    target = dense_target(x, plan.modes)
+    if max_params is not None:
+        return _within(target, tree, tol or 0.0, caps, max_params, method, rng)
+    return swept_network(target, tree, tol or 0.0, caps, method, rng)
+
+
+def central_node(structure: Structure) -> str:
+    """Return the node whose removal leaves the smallest largest part, by the log of its modes.
+
+    Examples
+    --------
+    >>> from tnet.formats import tensor_train
+    >>> central_node(tensor_train((4, 4, 4, 4, 4)))
+    'g2'
+    """
+    tree = rooted(structure)
+    modes = set(structure.modes)
+    weight = {
+        node: sum(math.log(structure.size[leg]) for leg in structure.legs[node] if leg in modes)
+        for node in tree.pre_order
+    }
+    below = dict(weight)
+    heaviest = dict.fromkeys(below, 0.0)
+    for node in tree.post_order:
+        above = tree.parent[node]
+        if above is not None:
+            below[above] += below[node]
+            heaviest[above] = max(heaviest[above], below[node])
+    total = below[tree.root]
+    worst = {node: max(heaviest[node], total - below[node]) for node in tree.pre_order}
+    least = min(worst.values())
+    # ties (up to rounding of the logarithms) go to the first node of the structure
+    return next(n for n in structure.node_names if worst[n] <= least + 1e-9 * (1.0 + total))
+
+
+def swept_network(
+    target: AbstractTarget,
+    tree: RootedTree,
+    tol: float,
+    caps: Mapping[str, int] | None,
+    method: Method,
+    rng: np.random.Generator | None,
+) -> Network:
+    """Return the network of one sweep, with its certificate."""
+    rounding = rounding_of(target.like(), tree)
+    if 0.0 < tol < 2.0 * rounding:
+        warnings.warn(
+            f"`tol` {tol:.3g} is below {2.0 * rounding:.2g}, what the arithmetic can promise for "
+            "this dtype and network; the certificate says what was reached.",
+            PrecisionWarning,
+            stacklevel=3,
+        )
+    inner = tol - rounding if tol >= 2.0 * rounding else tol
+    free = possible_ranks(tree, caps)
+    swept = sweep(target, tree, Goal(tol=inner, caps=caps, free=free, method=method, rng=rng))
+    sizes = {tree.bond[node]: int(swept.arrays[node].shape[tree.axis(node)]) for node in tree.bond}
+    structure = tree.structure.resized(sizes)
+    return Network(structure, swept.arrays, tree.root, certificate_of(swept, rounding))
+
+
+def rounding_of(like: Array, tree: RootedTree) -> float:
+    """Return what rounding may add to the relative error of a sweep: eps for each product."""
+    return 4.0 * eps(like) * (len(tree.bond) + 1)
+
+
+def certificate_of(swept: Swept, rounding: float) -> Certificate:
+    """Return the certificate of a sweep: squares of the discarded weights add up exactly."""
+    methods = {bond: method.value for bond, method in swept.methods.items()}
+    error = math.sqrt(sum(value**2 for value in swept.discarded.values()))
+    slack = math.sqrt(sum(value**2 for value in swept.floors.values()))
+    if not swept.discarded:  # nothing was cut: zero, or a single node
+        return Certificate(error=0.0, kind=ErrorKind.EXACT, bound=0.0, methods=methods)
+    bound = math.hypot(error, slack) + rounding
+    exact = error >= 10.0 * max(slack, rounding)
+    return Certificate(
+        error=error if exact else bound,
+        kind=ErrorKind.EXACT if exact else ErrorKind.BOUND,
+        bound=bound,
+        discarded=swept.discarded,
+        methods=methods,
+    )
+
+
+def _resolved(shape: tuple[int, ...], structure: Structure | Format, ranks: Any) -> Structure:
+    """Return the structure for a tensor of this shape, with the ranks asked for."""
+    if not shape:
+        raise ShapeError("a scalar has no modes to decompose; pass an array with axes.")
+    if isinstance(structure, Structure):
+        found = structure
+    elif callable(structure):
+        found = structure(shape)
+        if not isinstance(found, Structure):
+            raise InputError(
+                f"the format returned {type(found).__name__}, not a Structure, for shape {shape}."
+            )
+    else:
+        raise InputError(
+            "decompose takes a Structure or a format such as tnet.tensor_train, "
+            f"got {type(structure).__name__}."
+        )
+    if found.shape != shape:
+        raise ShapeError(
+            f"the tensor has shape {shape}, the structure {found.shape} with modes {found.modes}."
+        )
+    return found if ranks is None else found.resized(asked_ranks(found, ranks))
+
+
+def _check_goal(tol: float | None, max_params: int | None) -> None:
+    if tol is not None:
+        check_tol(tol)
+    if max_params is not None:
+        check_rank(max_params, "max_params")
+
+
+def _within(
+    target: AbstractTarget,
+    tree: RootedTree,
+    tol: float,
+    caps: Mapping[str, int] | None,
+    max_params: int,
+    method: Method,
+    rng: np.random.Generator | None,
+) -> Network:
+    """Decompose to what the budget could ever hold, then share it out over the bonds."""
+    from tnet.rounding import truncate
+
+    most = ranks_within(tree.structure, max_params)
+    both = {bond: min(most[bond], (caps or most)[bond]) for bond in most}
+    large = swept_network(target, tree, tol, possible_ranks(tree, both), method, rng)
+    if large.num_params <= max_params:
+        return large
+    small = truncate(large, Truncation(max_params=max_params))
+    return Network(small.structure, small.arrays, small.center, _joined(large, small))
+
+
+def _joined(large: Network, small: Network) -> Certificate:
+    """Return the certificate of two orthogonal truncations, one after the other."""
+    first, second = large.certificate, small.certificate
+    assert first is not None
+    assert second is not None
+    # the second error is relative to the smaller network, whose norm is at most the tensor's
+    kept = math.sqrt(max(1.0 - first.error**2, 0.0))
+    bonds = {**first.discarded, **second.discarded}
+    discarded = {
+        bond: math.hypot(first.discarded.get(bond, 0.0), kept * second.discarded.get(bond, 0.0))
+        for bond in bonds
+    }
+    exact = first.kind is ErrorKind.EXACT and second.kind is ErrorKind.EXACT
+    bound = math.hypot(first.bound, second.bound)
+    return Certificate(
+        error=math.hypot(first.error, kept * second.error) if exact else bound,
+        kind=ErrorKind.EXACT if exact else ErrorKind.BOUND,
+        bound=bound,
+        discarded=discarded,
+        methods={**first.methods, **second.methods},
+    )
+
+
+def _fitted(
+    x: Array,
+    structure: Structure,
+    tol: float | None,
+    max_params: int | None,
+    rng: np.random.Generator | None,
+) -> Network:
+    """Hand a graph that is no tree to alternating least squares."""
+    if tol is not None or max_params is not None:
+        name = "tol" if tol is not None else "max_params"
+        raise InputError(
+            f"`{name}` chooses ranks on trees only, and this structure has cycles or hyperbonds; "
+            "give its ranks, or let structure_search.search choose them."
+        )
+    if rng is None:
+        raise InputError(
+            "a structure that is no tree is fitted from random starts; pass "
+            "rng=np.random.default_rng(seed)."
+        )
+    from tnet.als.entry import fit  # at call time: trees never need it
+
+    return fit(x, structure, rng=rng).network

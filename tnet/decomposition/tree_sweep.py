@@ -1,0 +1,263 @@
+"""One sweep from the leaves to the root: every tree decomposition there is.
+
+At each node the legs below it (its modes and the bonds of its children) are the rows of an
+unfolding of what is left of the tensor; its leading left singular vectors are the node's array,
+and the tensor is projected on them. What is left at the root is the root's array. On a star this
+is the sequentially truncated HOSVD, on a path the TT-SVD, on a binary tree the hierarchical SVD.
+
+The projections are orthogonal and nested, so the squares of what they discard add up to the
+square of the error, exactly.
+
+Vannieuwenhoven, Vandebril, Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027, theorem 5.1;
+Oseledets, SIAM J. Sci. Comput. 33 (2011) 2295; Grasedyck, SIAM J. Matrix Anal. Appl. 31 (2010)
+2029.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import Array, namespace
+from contraction.errors import NonFiniteError
+from contraction.factor import Basis, Method, left_basis
+from contraction.gram import empty_basis
+from contraction.truncation import Truncation
+from tnet.decomposition.target import AbstractTarget
+from tnet.trees import RootedTree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a sweep is asked for.
+
+    Attributes
+    ----------
+    tol
+        Relative error over all bonds together.
+    caps
+        Bond -> largest rank; None if no ranks were asked for.
+    free
+        Bond -> largest rank that can be of use; bonds of rank one take no share of the error.
+    method, rng
+        As for `contraction.factor.left_basis`.
+    """
+
+    tol: float
+    caps: Mapping[str, int] | None
+    free: Mapping[str, int]
+    method: Method = Method.AUTO
+    rng: np.random.Generator | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What a sweep gives.
+
+    Attributes
+    ----------
+    arrays
+        Node -> array; all but the root isometric towards it.
+    norm
+        Frobenius norm of the tensor; None if no factorisation was needed.
+    discarded, floors
+        Bond -> relative weight cut there, and its uncertainty.
+    methods
+        Bond -> factorisation used there.
+    """
+
+    arrays: Mapping[str, Array]
+    norm: float | None
+    discarded: Mapping[str, float]
+    floors: Mapping[str, float]
+    methods: Mapping[str, Method]
+
+
+def sweep(target: AbstractTarget, tree: RootedTree, goal: Goal) -> Swept:
+    """Decompose `target` on `tree` by truncated factorisations from the leaves to the root.
+
+    The error allowed is shared out equally over the bonds that are left; what one does not use
+    goes to the others. Of the nodes whose children are done, the one is taken next that shrinks
+    the tensor most for its cost.
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in the tensor.
+
+    Notes
+    -----
+    Cost for N entries: the factorisations (see `contraction.basis`) and 2 r N flops for each
+    projection, both on what is left. Memory: the tensor and its first projection; one permuted
+    copy if the order of its axes does not suit the tree, made as late as possible.
+    """
+    run = _Run(target, tree, goal)
+    try:
+        while run.ready:
+            run.step(run.next_node())
+    except NonFiniteError:
+        target.require_finite()  # the same complaint with the index in the user's array
+        raise
+    return run.result()
+
+
+class _Run:
+    """The state of one sweep."""
+
+    def __init__(self, target: AbstractTarget, tree: RootedTree, goal: Goal) -> None:
+        self.target, self.tree, self.goal = target, tree, goal
+        self.size: dict[str, int] = {leg: tree.structure.size[leg] for leg in tree.structure.modes}
+        self.arrays: dict[str, Array] = {}
+        self.ready: list[str] = []  # nodes whose children are done, with more than one row
+        self.norm: float | None = None
+        self.used = 0.0  # squared relative error so far
+        self.shares = sum(rank > 1 for rank in goal.free.values())
+        self.discarded: dict[str, float] = {}
+        self.floors: dict[str, float] = {}
+        self.methods: dict[str, Method] = {}
+        self.waiting = {node: len(below) for node, below in tree.children.items()}
+        self.like = target.like()
+        for node in tree.post_order:
+            if not tree.children[node]:
+                self.arrive(node)
+
+    def group(self, node: str) -> list[str]:
+        """Return the legs below `node` that the target holds, in its order."""
+        above = self.tree.bond.get(node)
+        held = {leg for leg in self.tree.structure.legs[node] if leg != above}
+        return [leg for leg in self.target.legs if leg in held]
+
+    def arrive(self, node: str) -> None:
+        """List a node whose children are done; one with a single row is done at once."""
+        while node != self.tree.root:
+            if self.group(node):
+                self.ready.append(node)
+                return
+            self.store(node, [], empty_basis(1, self.like))
+            above = self.parent_if_done(node)
+            if above is None:
+                return
+            node = above
+
+    def parent_if_done(self, node: str) -> str | None:
+        """Return the parent of `node` if that was the last child it waited for."""
+        above = self.tree.parent[node]
+        assert above is not None
+        self.waiting[above] -= 1
+        return above if self.waiting[above] == 0 else None
+
+    def next_node(self) -> str:
+        """Return the ready node to take: no moving of data, then least cost per shrinking."""
+
+        def price(node: str) -> tuple[bool, float, int]:
+            group = self.group(node)
+            rows = self.target.rows(group)
+            small = min(rows, self.target.entries // rows)
+            rank = min(self.cap(node) or max(small // 2, 1), small)
+            # exchange argument: a before b if cost_a + shrink_a cost_b is the smaller sum
+            cost = small / (1.0 - rank / rows) if rank < rows else math.inf
+            return not self.target.adjacent(group), cost, self.target.legs.index(group[0])
+
+        return min(self.ready, key=price)
+
+    def cap(self, node: str) -> int | None:
+        return None if self.goal.caps is None else self.goal.caps[self.tree.bond[node]]
+
+    def step(self, node: str) -> None:
+        """Factorise at `node` and project."""
+        self.ready.remove(node)
+        bond = self.tree.bond[node]
+        if not self.target.adjacent(self.group(node)):
+            self.target = self.target.arranged(arrangement(self.tree, self.target, self.arrays))
+        group = self.group(node)
+        basis = self.basis(node, group)
+        self.norm = basis.norm if self.norm is None else self.norm
+        if self.norm > 0.0:
+            self.discarded[bond] = basis.discarded / self.norm
+            self.floors[bond] = basis.floor / self.norm
+        self.used += self.discarded.get(bond, 0.0) ** 2
+        self.methods[bond] = basis.method
+        self.shares -= self.goal.free[bond] > 1
+        self.target = self.target.compressed(group, bond, basis.U)
+        self.store(node, group, basis.U)
+        above = self.parent_if_done(node)
+        if above is not None:
+            self.arrive(above)
+
+    def basis(self, node: str, group: Sequence[str]) -> Basis:
+        """Return the basis at `node`, within its share of the error."""
+        goal, cap = self.goal, self.cap(node)
+        left = max(goal.tol**2 - self.used, 0.0) / max(self.shares, 1)
+        share = math.sqrt(left) if self.goal.free[self.tree.bond[node]] > 1 else 0.0
+        return left_basis(
+            self.target.unfolded(group),
+            Truncation(tol=min(share, 0.999), max_rank=cap),
+            allowed=None if self.norm is None else share * self.norm,
+            norm=self.norm,
+            method=goal.method,
+            rng=goal.rng,
+        )
+
+    def store(self, node: str, group: Sequence[str], U: Array) -> None:
+        """Keep U, with rows in the order of `group`, as the array of `node`."""
+        bond = self.tree.bond[node]
+        self.size[bond] = int(U.shape[1])
+        legs = [*group, bond] if self.size[bond] > 1 else list(group)
+        self.arrays[node] = self.as_node(node, legs, U)
+
+    def as_node(self, node: str, legs: Sequence[str], x: Array) -> Array:
+        """Return `x` with axes `legs` (none of size one) in the axis order of `node`."""
+        order = self.tree.structure.legs[node]
+        plain: Any = x.reshape(tuple(self.size[leg] for leg in legs))
+        axes = tuple(legs.index(leg) for leg in order if leg in legs)
+        moved = namespace(x).permute_dims(plain, axes) if axes else plain
+        array: Array = moved.reshape(tuple(self.size[leg] for leg in order))
+        return array
+
+    def result(self) -> Swept:
+        root = self.tree.root
+        x = self.target.dense()
+        if not self.methods:  # nothing was projected: the array is still the user's
+            self.target.require_finite()
+            x = namespace(x).asarray(x, copy=True)
+        self.arrays[root] = self.as_node(root, self.target.legs, x)
+        return Swept(
+            arrays=self.arrays,
+            norm=self.norm,
+            discarded=self.discarded,
+            floors=self.floors,
+            methods=self.methods,
+        )
+
+
+def arrangement(
+    tree: RootedTree, target: AbstractTarget, done: Mapping[str, Array]
+) -> tuple[str, ...]:
+    """Return an order of the target's legs in which every subtree is one interval.
+
+    Of all such orders one that follows the present order: what a node holds is sorted by first
+    appearance. Linear in the number of nodes (times a logarithm).
+    """
+    place = {leg: k for k, leg in enumerate(target.legs)}
+    first: dict[str, int] = {}
+    items: dict[str, list[tuple[int, str, bool]]] = {}
+    for node in tree.post_order:
+        if node in done:
+            continue
+        held = [(place[leg], leg, True) for leg in tree.structure.legs[node] if leg in place]
+        below = [(first[c], c, False) for c in tree.children[node] if c not in done]
+        items[node] = sorted(held + below)
+        first[node] = min((k for k, _, _ in items[node]), default=len(place))
+    order: list[str] = []
+    work = [(tree.root, False)]
+    while work:
+        name, is_leg = work.pop()
+        if is_leg:
+            order.append(name)
+        else:
+            work.extend((item, leg) for _, item, leg in reversed(items[name]))
+    return tuple(order)
