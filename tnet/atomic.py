@@ -64,8 +64,16 @@ def write_text(path: PathLike, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_with(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+def write_with(
+    path: PathLike,
+    write: Callable[[BinaryIO], None],
+    *,
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Let `write` fill a stream, and put the result at `path` atomically.
+
+    `check` is called with the path of the complete temporary file; if it raises, the old file
+    stays.
 
     Examples
     --------
@@ -83,6 +91,8 @@ def write_with(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
+        if check is not None:
+            check(name)
         if target.exists():
             shutil.copymode(target, name)
         os.replace(name, target)

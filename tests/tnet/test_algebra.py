@@ -296,7 +296,7 @@ def test_scale_never_overflows():
         assert tnet.log_norm(big) == pytest.approx(math.log(size) + 300 * math.log(10))
         assert tnet.norm(big * 1e-100) == pytest.approx(size * 1e200)
         assert tnet.log_norm(small) == pytest.approx(math.log(size) - 600 * math.log(10))
-        with pytest.raises(NonFiniteError, match="1e[56]"):
+        with pytest.raises(NonFiniteError, match="log_norm"):
             tnet.inner(big, big)
         assert tnet.norm(net * 0.0) == 0.0
         assert tnet.log_norm(net * 0.0) == -math.inf
