@@ -114,6 +114,23 @@ def parse_count(text: str) -> int:
     return number
 
 
+def parse_ratio(text: str) -> float:
+    """Read a compression ratio > 0.
+
+    Examples
+    --------
+    >>> parse_ratio("10")
+    10.0
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a compression ratio > 0")
+    return number
+
+
 def parse_ranks(text: str) -> int | tuple[int, ...]:
     """Read one rank for every bond (``"8"``) or one rank per bond (``"8,8,4"``).
 

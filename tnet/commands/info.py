@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALWAYS_SCANNED = 64 * 1024**2  # bytes; reading this much takes no time worth an option
 MOST_LISTED = 100
+MOST_NODES_DRAWN = 64
 LARGEST_JSON = 16 * 1024**2
 
 
@@ -61,7 +62,7 @@ def describe(source: str, *, check: bool, memory: int | None) -> Iterator[dict[s
     if path.is_dir() and (path / "run.json").exists():
         yield _of_run(path)
     elif path.suffix == ".tnet" and path.exists():
-        yield _of_network(path)
+        yield _of_network(path, check)
     else:
         from tnet.inputs import open_array
         from tnet.readers.common import SeveralArraysError
@@ -122,34 +123,41 @@ def _shape_findings(data: Data) -> list[str]:
     return found
 
 
-def _of_network(path: Path) -> dict[str, Any]:
+def _of_network(path: Path, check: bool) -> dict[str, Any]:
     import tnet
+    from contraction.arrays import namespace_by_name
+    from tnet.storage import file_info
 
-    net = tnet.load(path)
-    structure = net.structure
-    certificate = net.certificate
+    found = file_info(path)
+    structure, certificate = found.structure, found.certificate
     document: dict[str, Any] = {
         "source": str(path),
         "kind": "network",
-        "shape": net.shape,
-        "dtype": net.dtype,
+        "shape": structure.shape,
+        "dtype": found.dtype,
         "modes": structure.modes,
         "nodes": len(structure.nodes),
         "is_tree": structure.is_tree,
-        "ranks": dict(net.ranks),
-        "num_params": net.num_params,
-        "bytes": path.stat().st_size,
-        "center": net.center,
+        "ranks": dict(structure.ranks),
+        "num_params": structure.num_params,
+        "bytes": found.num_bytes,
+        "center": found.center,
+        "history": found.history,
         "findings": [],
     }
     if certificate is not None:
         document |= {
             "error": certificate.error,
-            "error_kind": certificate.kind,
+            "error_kind": certificate.kind.value,
             "error_bound": certificate.bound,
         }
-    if len(structure.nodes) <= 64:
-        document["drawing"] = str(tnet.draw(net))
+    if len(structure.nodes) <= MOST_NODES_DRAWN:
+        document["drawing"] = str(tnet.draw(structure))
+    if check:
+        net = tnet.load(path)  # compares the checksum
+        xp = namespace_by_name("numpy")
+        finite = all(bool(xp.all(xp.isfinite(x))) for x in net.arrays.values())
+        document |= {"finite": finite, "findings": ["the checksum is right"]}
     return document
 
 
