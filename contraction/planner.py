@@ -1,25 +1,372 @@
-"""TEMPORARY stand-in until the real planner lands."""
+"""Plan: a contraction worked out once, to be run on arrays any number of times."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from contraction.spec import Spec
+import numpy as np
+
+from contraction import arrays as arrays_
+from contraction.arrays import Array
+from contraction.cost import CPU
+from contraction.errors import MemoryBudgetError, PlanError
+from contraction.execute import Runner, bind, memory_orders, prepare
+from contraction.expressions import Term, equation_spec, read_equation, read_interleaved
+from contraction.paths import Objective, read_objective, search_pairs
+from contraction.program import Layouts, Program, compile_program
+from contraction.report import plan_table
+from contraction.spec import Canonical, Labels, Spec
+from contraction.tree import Pairs, check_pairs
+from contraction.units import parse_bytes, parse_seconds
 
 
+class Compiled:
+    """A tree and its program, and the runners made from it so far."""
+
+    def __init__(self, canonical: Canonical, pairs: Pairs) -> None:
+        self.canonical, self.pairs = canonical, pairs
+        self.program = compile_program(canonical, pairs, CPU)
+        self._runners: dict[tuple[str, Layouts | None], Runner] = {}
+
+    def runner(self, name: str, layouts: Layouts | None) -> Runner:
+        """Return the program bound to a library, for inputs in these memory orders."""
+        found = self._runners.get((name, layouts))
+        if found is None:
+            program = self.program
+            if layouts is not None:
+                program = compile_program(self.canonical, self.pairs, CPU, layouts)
+            found = self._runners[name, layouts] = bind(program, name)
+        return found
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
+    """A contraction with its tree, its kernels and their counts; made by `plan`.
 
-    def run(self, arrays: Any) -> Any:
-        import opt_einsum
+    Parameters
+    ----------
+    spec
+        What is contracted.
+    pairs
+        The tree: the inputs are values 0 .. n-1, and the k-th pair makes value n+k.
+    objective
+        What the search made small.
+    memory
+        Bytes that a run may allocate; None for no limit.
+    slices
+        Labels that are fixed and summed outside; none so far.
+    compiled
+        The steps; shared by all plans of the same work.
 
-        ids: dict[Any, int] = {}
-        args = []
-        for x, labels in zip(arrays, self.spec.inputs):
-            args += [x, [ids.setdefault(l, len(ids)) for l in labels]]
-        return opt_einsum.contract(*args, [ids[l] for l in self.spec.output])
+    Examples
+    --------
+    >>> p = plan("ab,bc,cd->ad", [(2, 30), (30, 40), (40, 5)])
+    >>> p.pairs, p.flops, p.slices
+    (((0, 1), (2, 3)), 5600, ())
+    >>> p.run([np.ones((2, 30)), np.ones((30, 40)), np.ones((40, 5))])[0, 0]
+    np.float64(1200.0)
+    """
+
+    spec: Spec
+    pairs: Pairs
+    objective: Objective
+    memory: int | None
+    slices: Labels
+    compiled: Compiled
+
+    @property
+    def program(self) -> Program:
+        """The steps, as plain data."""
+        return self.compiled.program
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one run on real arrays: two for each multiply-add.
+
+        Every product of two values counts as a multiply-add. A complex multiply-add is four
+        real ones: take four times as many.
+        """
+        return self.program.flops
+
+    @property
+    def peak_size(self) -> int:
+        """Most entries allocated at once: results and copies, without the caller's inputs."""
+        return self.program.peak_size
+
+    @property
+    def write_size(self) -> int:
+        """Entries written in all: the result of every step and the copies that prepare it."""
+        return self.program.write_size
+
+    @property
+    def seconds(self) -> float:
+        """Rough estimate of the time of one run on one core; it ranks plans, it is no clock."""
+        return self.program.seconds
+
+    def run(self, arrays: Sequence[Array]) -> Array:
+        """Contract `arrays`, one for each input, and return the result.
+
+        The result has the common dtype of the arrays (integers become float64), lies in C
+        order, and shares no memory with them unless it merely views one. Arrays in another
+        memory order (transposed views) are taken as they are.
+
+        Raises
+        ------
+        ShapeError
+            Another number of arrays, or other shapes, than the plan was made for.
+        BackendError
+            Arrays of several libraries or devices.
+        DTypeError
+            Entries that are no numbers.
+        MemoryBudgetError
+            The run would allocate more than `memory`; nothing was allocated.
+        """
+        values = list(arrays)
+        name, itemsize = prepare(values, self.spec)
+        if self.memory is not None:
+            _check_memory(self.peak_size * itemsize, self.memory, self.peak_size)
+        result: Array = self.compiled.runner(name, memory_orders(values, name))(values)
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data for JSON; labels must be text or numbers.
+
+        Examples
+        --------
+        >>> p = plan("ab,bc->ac", [(2, 3), (3, 4)])
+        >>> Plan.from_dict(p.to_dict()).pairs
+        ((0, 1),)
+        """
+        for label in self.spec.sizes:
+            if not isinstance(label, (str, int)):
+                raise PlanError(f"only text and whole-number labels can be written, got {label!r}.")
+        return {
+            "inputs": [list(labels) for labels in self.spec.inputs],
+            "output": list(self.spec.output),
+            "sizes": list(self.spec.sizes.items()),
+            "pairs": [list(pair) for pair in self.pairs],
+            "objective": self.objective.value,
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """Return the plan that `to_dict` wrote; the kernels are chosen anew.
+
+        Raises
+        ------
+        PlanError
+            An entry is missing or of the wrong kind.
+        """
+        try:
+            sizes = dict(data["sizes"])
+            spec = Spec(data["inputs"], data["output"], sizes)
+            pairs = [(int(i), int(j)) for i, j in data["pairs"]]
+            objective, memory = data["objective"], data["memory"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PlanError(
+                "a plan needs `inputs`, `output`, `sizes`, `pairs`, `objective` and `memory`; "
+                f"reading failed at {error!r}."
+            ) from error
+        return plan(spec, path=pairs, objective=objective, memory=memory)
+
+    def __str__(self) -> str:
+        return plan_table(self.spec, self.pairs, self.program, self.objective.value)
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({len(self.spec.inputs)} inputs, {self.flops:.3g} flops, "
+            f"peak {self.peak_size:.3g} entries, by {self.objective.value})"
+        )
 
 
-def plan(spec: Spec, shapes: Any = None, **options: Any) -> Plan:
-    return Plan(spec)
+def plan(
+    spec_or_equation: Spec | str,
+    shapes: Sequence[Sequence[int]] | None = None,
+    *,
+    objective: Objective | str = Objective.TIME,
+    memory: int | str | None = None,
+    budget: float | str | None = None,
+    path: Sequence[tuple[int, int]] | None = None,
+    dtype: str = "float64",
+) -> Plan:
+    """Work out how to contract: the tree, the kernels, and what they cost.
+
+    Plans are remembered by the canonical form of the contraction (labels by order of
+    appearance, and sizes), so that asking again for the same work is cheap.
+
+    Parameters
+    ----------
+    spec_or_equation
+        A `Spec`, or an einsum equation, for which `shapes` is needed.
+    shapes
+        The shapes of the arrays; for a `Spec` they may be left out.
+    objective
+        What to make small: an `Objective` or its value ("time", "flops", "size", "write",
+        "combo").
+    memory
+        Bytes that a run may allocate beside its inputs: a number, or text such as "2GiB".
+    budget
+        Seconds for the search on networks too large for an exact one: a number, or text such
+        as "10s". By default the search has a fixed length and is repeatable.
+    path
+        The tree, if it is known, as pairs of values (`Plan.pairs`): inputs are 0 .. n-1, the
+        k-th pair makes value n+k.
+    dtype
+        Of the arrays to come; it matters for `memory` only.
+
+    Raises
+    ------
+    PlanError
+        A malformed equation, objective or path.
+    ShapeError
+        Shapes that do not fit the labels or one another.
+    MemoryBudgetError
+        The best plan found needs more than `memory`.
+
+    Examples
+    --------
+    >>> p = plan("abc,br,cr->ar", [(8, 9, 10), (9, 4), (10, 4)])
+    >>> p.flops, p.peak_size, p.spec.shape
+    (6336, 320, (8, 4))
+    """
+    spec = _read_spec(spec_or_equation, shapes)
+    wanted = read_objective(objective)
+    limit = None if memory is None else parse_bytes(memory)
+    seconds = None if budget is None else parse_seconds(budget)
+    itemsize = np.dtype(dtype).itemsize
+    tree = None if path is None else tuple((int(i), int(j)) for i, j in path)
+    find = _search if len(spec.inputs) <= MANY else _search_many
+    compiled = find(
+        spec.canonical, wanted, None if limit is None else limit // itemsize, seconds, tree
+    )
+    made = Plan(spec, compiled.pairs, wanted, limit, (), compiled)
+    if limit is not None:
+        _check_memory(made.peak_size * itemsize, limit, made.peak_size)
+    return made
+
+
+MANY = 2000  # inputs above which only a few plans are remembered, for they are large
+
+
+@lru_cache(maxsize=512)
+def _search(
+    canonical: Canonical,
+    objective: Objective,
+    max_size: int | None,
+    seconds: float | None,
+    path: Pairs | None,
+) -> Compiled:
+    if path is None:
+        path = search_pairs(
+            canonical,
+            objective,
+            CPU,
+            seconds=seconds,
+            max_size=math.inf if max_size is None else max_size,
+        )
+    else:
+        check_pairs(path, len(canonical.inputs))
+    return Compiled(canonical, path)
+
+
+_search_many = lru_cache(maxsize=4)(_search.__wrapped__)
+
+
+def _read_spec(given: Spec | str, shapes: Sequence[Sequence[int]] | None) -> Spec:
+    found = None if shapes is None else tuple(tuple(int(n) for n in s) for s in shapes)
+    if isinstance(given, str):
+        if found is None:
+            raise PlanError(f"plan needs the shapes of the arrays of {given!r}.")
+        return equation_spec(*read_equation(given), found)
+    if not isinstance(given, Spec):
+        raise PlanError(f"plan takes a Spec or an equation, got {type(given).__name__}.")
+    if found is not None and found != given.shapes:
+        return Spec.from_shapes(given.inputs, given.output, found)
+    return given
+
+
+def _check_memory(needed: int, limit: int, entries: int) -> None:
+    if needed > limit:
+        raise MemoryBudgetError(
+            f"the contraction would allocate {needed:,} bytes at once ({entries:,} entries), "
+            f"but `memory` allows {limit:,}; nothing was allocated. Allow more, keep fewer "
+            "labels in the output, or use a smaller dtype."
+        )
+
+
+def einsum(
+    *operands: Any,
+    objective: Objective | str = Objective.TIME,
+    memory: int | str | None = None,
+) -> Array:
+    """Contract arrays by Einstein's summation convention; stands in for `numpy.einsum`.
+
+    Parameters
+    ----------
+    operands
+        An equation and arrays, `einsum("ab,bc->ac", x, y)`, or arrays each followed by its
+        labels and at the end perhaps those of the result, `einsum(x, [0, 1], y, [1, 2])`. With
+        or without "->", with "..." and its broadcasting. Labels may be held by any number of
+        arrays; there may be more than 52 of them. Axes of size one are broadcast.
+    objective, memory
+        As for `plan`.
+
+    Returns
+    -------
+    Array
+        An array of the library of the operands, in their common dtype; integers become
+        float64, with a warning. The result of a single operand may be a view of it.
+
+    Raises
+    ------
+    PlanError
+        A malformed equation.
+    ShapeError
+        Shapes that do not fit the labels or one another.
+    BackendError
+        Arrays of several libraries or devices.
+    MemoryBudgetError
+        More than `memory` would be needed; nothing was allocated.
+
+    Examples
+    --------
+    >>> x, y = np.arange(6.0).reshape(2, 3), np.ones((3, 2))
+    >>> einsum("ab,bc->ac", x, y)
+    array([[ 3.,  3.],
+           [12., 12.]])
+    >>> einsum(x, ["row", "column"], ["column"])
+    array([3., 5., 7.])
+    """
+    if operands and isinstance(operands[0], str):
+        terms, output = read_equation(operands[0])
+        values = list(operands[1:])
+    else:
+        values, terms, output = read_interleaved(operands)
+    for i, x in enumerate(values):
+        if not hasattr(x, "shape"):
+            values[i] = arrays_.as_array(x, what=f"operand {i}")
+    shapes = tuple([tuple(x.shape) for x in values])
+    dtype = "float64"
+    if memory is not None:
+        known = [arrays_.dtype_name(x) for x in values]
+        dtype = str(np.result_type(*known)) if set(known) <= set(arrays_.DTYPES) else dtype
+    made: Array = _einsum_plan(terms, output, shapes, objective, memory, dtype).run(values)
+    return made
+
+
+@lru_cache(maxsize=512)
+def _einsum_plan(
+    terms: tuple[Term, ...],
+    output: Term | None,
+    shapes: tuple[tuple[int, ...], ...],
+    objective: Objective | str,
+    memory: int | str | None,
+    dtype: str,
+) -> Plan:
+    spec = equation_spec(terms, output, shapes)
+    return plan(spec, objective=objective, memory=memory, dtype=dtype)

@@ -1,0 +1,210 @@
+"""Execute: check the arrays of a run, and bind a program to one array library.
+
+A bound program is a list of closures without look-ups: per step one call, the views, and the
+kernel. All libraries share it; what they spell differently is in `Library`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from contraction import arrays as arrays_
+from contraction.errors import BackendError, ShapeError
+from contraction.lowering import Kernel
+from contraction.program import Layouts, Load, Program, Step, View
+from contraction.spec import Spec, check_ndim
+
+Unary: TypeAlias = Callable[[Any], Any]
+Binary: TypeAlias = Callable[[Any, Any], Any]
+Runner: TypeAlias = Callable[[list[Any]], Any]
+
+SMALL = 4096  # entries up to which an array in another memory order is simply copied
+_FLOATS = frozenset(np.dtype(name) for name in arrays_.DTYPES)
+
+
+def prepare(values: list[Any], spec: Spec) -> tuple[str, int]:
+    """Check the arrays of a run, give them one dtype in place, return library and itemsize.
+
+    Raises
+    ------
+    ShapeError
+        Another number of arrays, or other shapes, than the spec has.
+    BackendError
+        Arrays of several libraries or devices.
+    DTypeError
+        Entries that are no numbers.
+    """
+    kinds = set(map(type, values))
+    if kinds != {np.ndarray} or not _FLOATS.issuperset([x.dtype for x in values]):
+        for i, x in enumerate(values):
+            values[i] = arrays_.as_array(x, what=f"input {i}")
+    if [x.shape for x in values] != spec.shape_list:
+        _refuse_shapes(values, spec)
+    name = arrays_.namespace_name(values[0])
+    if len(kinds) > 1 and len({arrays_.namespace_name(x) for x in values}) > 1:
+        arrays_.namespace(*values)  # raises
+    if name != "numpy" and len({x.device for x in values}) > 1:
+        raise BackendError(
+            f"the arrays lie on several devices: {sorted({str(x.device) for x in values})}; "
+            "move all of them to one first (contraction.arrays.to)."
+        )
+    dtypes = {x.dtype for x in values}
+    if len(dtypes) > 1:
+        wanted = str(np.result_type(*(arrays_.dtype_name(x) for x in values)))
+        for i, x in enumerate(values):
+            values[i] = arrays_.to(x, dtype=wanted)
+    return name, int(values[0].dtype.itemsize)
+
+
+def _refuse_shapes(values: list[Any], spec: Spec) -> None:
+    if len(values) != len(spec.inputs):
+        raise ShapeError(
+            f"the contraction has {len(spec.inputs)} inputs, but {len(values)} arrays were given."
+        )
+    for i, (x, labels, want) in enumerate(zip(values, spec.inputs, spec.shapes, strict=True)):
+        check_ndim(i, labels, x.shape)
+        if tuple(x.shape) != want:
+            raise ShapeError(
+                f"input {i} with labels {labels} needs shape {want}, got {tuple(x.shape)}."
+            )
+
+
+def memory_orders(values: list[Any], name: str) -> Layouts | None:
+    """Return how the axes of each value lie in memory; None where all lie in C order.
+
+    A value whose memory is dense in some order of its axes is described by the permutation
+    that brings it to C order; any other is replaced by a copy, in place.
+    """
+    if name == "torch":
+        plain = [x.is_contiguous() for x in values]
+    else:
+        plain = [x.flags.c_contiguous for x in values]
+    if all(plain):
+        return None
+    library = Library(name)
+    layouts: list[tuple[int, ...] | None] = [None] * len(values)
+    for i, x in enumerate(values):
+        if not plain[i]:
+            layouts[i] = _layout(x, library)
+            if layouts[i] is None:
+                values[i] = library.contiguous(x)
+    return None if not any(layouts) else tuple(layouts)
+
+
+def _layout(x: Any, library: Library) -> tuple[int, ...] | None:
+    strides = x.stride() if library.name == "torch" else x.strides
+    size = int(np.prod(x.shape))
+    if size <= SMALL or min(strides) < 0:
+        return None
+    axes = tuple(sorted(range(len(strides)), key=lambda a: -strides[a]))
+    turned = getattr(x, library.permute)(axes)
+    dense = turned.is_contiguous() if library.name == "torch" else turned.flags.c_contiguous
+    return axes if dense else None
+
+
+class Library:
+    """The few calls that the array libraries spell differently."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.permute = "permute" if name == "torch" else "transpose"
+
+    def contiguous(self, x: Any) -> Any:
+        """Return `x` in C order, itself if it is so already."""
+        if self.name == "numpy":
+            return np.asarray(x, order="C")  # of a NumPy scalar too
+        if self.name == "torch":
+            return x.contiguous()
+        return x if x.flags.c_contiguous else x.copy()
+
+    def multiply_sum(self, step: Step) -> Binary:
+        """Return the fused product and sum of two arrays along axes laid out alike."""
+        if self.name == "numpy":
+            einsum, subscripts = np.einsum, step.subscripts
+            return lambda a, b: einsum(subscripts, a, b, order="C")
+        axes = step.sums
+        return lambda a, b: (a * b).sum(axes)
+
+
+def bind(program: Program, name: str) -> Runner:
+    """Return a function from the list of inputs (consumed) to the result.
+
+    Parameters
+    ----------
+    program
+        The program.
+    name
+        "numpy", "torch" or "cupy".
+    """
+    library = Library(name)
+    loads = [(load.value, _load(load, library)) for load in program.loads]
+    steps = [(_kernel(step, library), step.left, step.right) for step in program.steps]
+    finish = _view(program.final, library)
+
+    def run(values: list[Any]) -> Any:
+        for i, prepare in loads:
+            values[i] = prepare(values[i])
+        add = values.append
+        for kernel, i, j in steps:
+            add(kernel(values[i], values[j]))
+            values[i] = values[j] = None  # frees what nothing else holds
+        result = values[-1]
+        return result if finish is None else finish(result)
+
+    return run
+
+
+def _load(load: Load, library: Library) -> Unary:
+    permute, contiguous = operator.methodcaller, library.contiguous
+    layout, diagonals, sums = load.layout, load.diagonals, load.sums
+    turn = permute(library.permute, layout) if layout is not None else None
+
+    def prepare(x: Any) -> Any:
+        if turn is not None:
+            x = turn(x)
+        for i, j in diagonals:
+            x = x.diagonal(0, i, j)
+        if sums:
+            x = x.sum(sums)
+        return contiguous(x) if diagonals or sums else x
+
+    return prepare
+
+
+def _view(view: View, library: Library) -> Unary | None:
+    first, axes, last = view.first, view.axes, view.last
+    if axes is None:
+        return None if first is None else lambda x: x.reshape(first)
+    permute = operator.methodcaller(library.permute, axes)
+    if view.copied:
+        contiguous = library.contiguous
+
+        def copy(x: Any) -> Any:
+            x = contiguous(permute(x if first is None else x.reshape(first)))
+            return x if last is None else x.reshape(last)
+
+        return copy
+    if first is None and last is None:
+        return permute
+    if last is None:
+        return lambda x: permute(x.reshape(first))
+    if first is None:
+        return lambda x: permute(x).reshape(last)
+    return lambda x: permute(x.reshape(first)).reshape(last)
+
+
+def _kernel(step: Step, library: Library) -> Binary:
+    a, b = _view(step.view_left, library), _view(step.view_right, library)
+    if step.kernel is Kernel.MATMUL:
+        act: Binary = operator.matmul
+    elif step.kernel is Kernel.MULTIPLY:
+        act = operator.mul
+    else:
+        act = library.multiply_sum(step)
+    if a is None:
+        return act if b is None else lambda x, y: act(x, b(y))
+    return (lambda x, y: act(a(x), y)) if b is None else (lambda x, y: act(a(x), b(y)))

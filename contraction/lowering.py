@@ -1,0 +1,311 @@
+"""Lowering: which kernel does each step of a tree, and in which order its axes lie in memory.
+
+At equal multiply-adds the way a step is done decides its time: a permutation in memory costs
+as much as the matrix product it prepares. Every value therefore has several candidate axis
+orders; a dynamic programme over the tree keeps the cheapest few for each value, a candidate
+being the cost of everything below it, and the root picks.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from contraction.cost import CostModel
+from contraction.tree import Pair, Tree
+
+Order = tuple[int, ...]
+BATCH, KEPT, SUMMED = 0, 1, 2
+
+
+class Kernel(enum.Enum):
+    """What does the arithmetic of a step."""
+
+    MATMUL = "matmul"
+    MULTIPLY = "multiply"
+    REDUCE = "multiply-sum"
+
+
+class Way(NamedTuple):
+    """One way to do a step: the kernel, and the groups of labels that become its axes.
+
+    For `MATMUL` the left operand is seen as (*batch, m, k) and the right as (*batch, k, n);
+    a batch group that an operand lacks becomes an axis of size one. For the others both are
+    laid along `batch`, then `summed`.
+    """
+
+    kernel: Kernel
+    swapped: bool  # the right value is the left operand
+    batch: tuple[Order, ...]
+    m: Order
+    n: Order
+    summed: Order
+    copy_left: bool = False
+    copy_right: bool = False
+
+
+class Candidate(NamedTuple):
+    """A value with its axes in a certain order, and the cheapest way found to make it."""
+
+    seconds: float
+    order: Order
+    way: Way | None = None
+    left: int = 0  # which candidate of the left value
+    right: int = 0
+
+
+class _Seen(NamedTuple):
+    """How a matrix product can look at one operand."""
+
+    outer: tuple[Order, ...]  # kept labels that become batch axes
+    inner: Order
+    copied: bool
+    seconds: float
+
+
+def choose_ways(
+    tree: Tree, orders: Sequence[Order], model: CostModel, *, width: int = 6
+) -> tuple[list[Way], list[Order], float]:
+    """Return the way of every step, the axis order of every value, and the seconds in all.
+
+    Parameters
+    ----------
+    tree
+        The contraction tree.
+    orders
+        The labels of each leaf in memory order.
+    model
+        The rates.
+    width
+        Candidates kept per value.
+    """
+    found: list[list[Candidate]] = [[Candidate(0.0, order)] for order in orders]
+    wishes = _wishes(tree)
+    count = len(orders)
+    for k, pair in enumerate(tree.pairs):
+        found.append(_candidates(tree, pair, found, wishes[count + k], model, width))
+    root = 2 * count - 2
+    best, total = 0, math.inf
+    for index, candidate in enumerate(found[root]):
+        seconds = candidate.seconds
+        if candidate.order != tree.output:
+            run = _tail(candidate.order, tree.output, tree.sizes)
+            seconds += model.copy(tree.size(root), run)
+        if seconds < total:
+            best, total = index, seconds
+    return *_backtrack(tree, found, best), total
+
+
+def _backtrack(
+    tree: Tree, found: Sequence[Sequence[Candidate]], best: int
+) -> tuple[list[Way], list[Order]]:
+    chosen = [0] * len(found)
+    chosen[-1] = best
+    count = len(tree.leaves)
+    ways: list[Way] = []
+    for k in range(len(tree.pairs) - 1, -1, -1):
+        pair, candidate = tree.pairs[k], found[count + k][chosen[count + k]]
+        chosen[pair.left], chosen[pair.right] = candidate.left, candidate.right
+        assert candidate.way is not None
+        ways.append(candidate.way)
+    ways.reverse()
+    return ways, [found[v][c].order for v, c in enumerate(chosen)]
+
+
+def _wishes(tree: Tree) -> list[dict[int, int]]:
+    """Return, for each value, a rank of its labels: those of one fate at its next use together."""
+    count = len(tree.leaves)
+    wishes: list[dict[int, int]] = [{} for _ in range(len(tree.legs))]
+    for pair in tree.pairs:
+        for value, kept in ((pair.left, pair.left_only), (pair.right, pair.right_only)):
+            if value >= count:
+                labels = (*pair.batch, *kept, *pair.summed)
+                wishes[value] = {label: i for i, label in enumerate(labels)}
+    wishes[-1] = {label: i for i, label in enumerate(tree.output)}
+    return wishes
+
+
+def _candidates(
+    tree: Tree,
+    pair: Pair,
+    found: Sequence[Sequence[Candidate]],
+    wish: dict[int, int],
+    model: CostModel,
+    width: int,
+) -> list[Candidate]:
+    best: dict[Order, Candidate] = {}
+    step = _Step(tree, pair, wish, model)
+    for i, left in enumerate(found[pair.left]):
+        for j, right in enumerate(found[pair.right]):
+            below = left.seconds + right.seconds
+            for seconds, order, way in step.ways(left.order, right.order):
+                known = best.get(order)
+                if known is None or below + seconds < known.seconds:
+                    best[order] = Candidate(below + seconds, order, way, i, j)
+    return sorted(best.values(), key=lambda c: c.seconds)[:width]
+
+
+class _Step:
+    """The ways of doing one step, whatever the axis orders of its two values."""
+
+    def __init__(self, tree: Tree, pair: Pair, wish: dict[int, int], model: CostModel) -> None:
+        self.pair, self.sizes, self.wish, self.model = pair, tree.sizes, wish, model
+        self.b, self.k = self._volume(pair.batch), self._volume(pair.summed)
+        self.m, self.n = self._volume(pair.left_only), self._volume(pair.right_only)
+        self.fate_left = dict.fromkeys(pair.batch, BATCH) | dict.fromkeys(pair.summed, SUMMED)
+        self.fate_right = self.fate_left | dict.fromkeys(pair.right_only, KEPT)
+        self.fate_left |= dict.fromkeys(pair.left_only, KEPT)
+
+    def _volume(self, labels: Sequence[int]) -> int:
+        return math.prod([self.sizes[x] for x in labels])
+
+    def ways(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
+        """Yield (seconds, axis order of the result, way)."""
+        if not self.pair.summed:
+            yield from self._multiply(left, right)
+            return
+        yield from self._matmul(left, right)
+        if self.pair.batch and self.m * self.n * self.k <= max(self.m, self.n) * self.k * 8:
+            yield from self._reduce(left, right)
+
+    def _multiply(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
+        for order in self._merged(left, right):
+            run = min(_run(x, order, self.sizes) for x in (left, right))
+            seconds = self.model.multiply(self.b * self.m * self.n, run)
+            yield seconds, order, Way(Kernel.MULTIPLY, False, _singles(order), (), (), ())
+
+    def _reduce(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
+        summed = self.pair.summed
+        volume = self.b * self.m * self.n * self.k
+        big = left if self.m >= self.n else right
+        run = _blocks_run(big, right if big is left else left, self.sizes)
+        seconds = self.model.multiply_sum(volume, run)
+        for order in self._merged(left, right):
+            kept = tuple(x for x in order if x not in summed)
+            yield seconds, kept, Way(Kernel.REDUCE, False, _singles(kept), (), (), summed)
+
+    def _merged(self, left: Order, right: Order) -> list[Order]:
+        """Return orders of all labels that follow one operand and fit the other in."""
+        on_left, on_right = set(left), set(right)
+        new_right = tuple(x for x in right if x not in on_left)
+        new_left = tuple(x for x in left if x not in on_right)
+        orders = [
+            (*left, *new_right),
+            (*right, *new_left),
+            (*new_right, *left),
+            (*new_left, *right),
+        ]
+        return list(dict.fromkeys(orders))
+
+    def _matmul(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
+        summed = [tuple(x for x in o if self.fate_left.get(x) == SUMMED) for o in (left, right)]
+        for k in dict.fromkeys(summed):
+            for a in self._looks(left, self.fate_left, k):
+                for b in self._looks(right, self.fate_right, k):
+                    if not (a.outer and b.outer):
+                        yield from self._products(left, right, a, b, k)
+
+    def _looks(self, order: Order, fate: dict[int, int], k: Order) -> Iterator[_Seen]:
+        blocks = _blocks(order, fate)
+        kept = [labels for what, labels in blocks if what == KEPT]
+        sums = [labels for what, labels in blocks if what == SUMMED]
+        last = blocks[-1][0]
+        if last != BATCH and sums == [k]:
+            views = (len(blocks) > 1) * self.model.view
+            if len(kept) <= 1:
+                yield _Seen((), kept[0] if kept else (), False, views)
+                return
+            inner = kept[-1] if last == KEPT else max(kept, key=self._volume)
+            outer = tuple(labels for labels in kept if labels is not inner)
+            yield _Seen(outer, inner, False, views)
+        size = self._volume(order)
+        inner = tuple(x for labels in kept for x in labels)
+        if len(kept) > 1 and self.wish:
+            inner = tuple(sorted(inner, key=lambda x: self.wish.get(x, 0)))
+        ends = (*inner, *k) if last == SUMMED else (*k, *inner)
+        yield _Seen((), inner, True, self.model.copy(size, _tail(order, ends, self.sizes)))
+
+    def _products(
+        self, left: Order, right: Order, a: _Seen, b: _Seen, k: Order
+    ) -> Iterator[tuple[float, Order, Way]]:
+        outer = a.outer or b.outer
+        loops = math.prod([self._volume(labels) for labels in outer])
+        batch = self.b * loops
+        m, n = (self.m // loops, self.n) if a.outer else (self.m, self.n // max(loops, 1))
+        seconds = a.seconds + b.seconds + self.model.matmul(batch, m, n, self.k)
+        for groups in self._batches(left, right, a, b, outer):
+            flat = tuple(x for labels in groups for x in labels)
+            for swapped in (False, True):
+                rows, columns = (b.inner, a.inner) if swapped else (a.inner, b.inner)
+                copies = (b.copied, a.copied) if swapped else (a.copied, b.copied)
+                way = Way(Kernel.MATMUL, swapped, groups, rows, columns, k, *copies)
+                yield seconds, (*flat, *rows, *columns), way
+
+    def _batches(
+        self, left: Order, right: Order, a: _Seen, b: _Seen, outer: tuple[Order, ...]
+    ) -> list[tuple[Order, ...]]:
+        """Return the orders of the batch axes: as on the left, as on the right."""
+        if not self.pair.batch:
+            return [outer]
+        first = {labels[0]: labels for labels in outer}
+        every = []
+        for order, holds in ((left, bool(a.outer)), (right, bool(b.outer))):
+            groups: list[Order] = [] if holds else list(outer)
+            groups += [
+                first.get(x, (x,)) for x in order if x in first or self.fate_left.get(x) == BATCH
+            ]
+            every.append(tuple(groups))
+        return list(dict.fromkeys(every))
+
+
+def _blocks(order: Order, fate: dict[int, int]) -> list[tuple[int, Order]]:
+    """Return the runs of neighbouring labels of one fate."""
+    blocks: list[tuple[int, list[int]]] = []
+    for label in order:
+        what = fate[label]
+        if blocks and blocks[-1][0] == what:
+            blocks[-1][1].append(label)
+        else:
+            blocks.append((what, [label]))
+    return [(what, tuple(labels)) for what, labels in blocks]
+
+
+def _tail(order: Order, wanted: Order, sizes: Sequence[int]) -> int:
+    """Return the number of entries that stay neighbours when `order` becomes `wanted`."""
+    run = 1
+    for x, y in zip(reversed(order), reversed(wanted), strict=False):
+        if x != y:
+            break
+        run *= sizes[x]
+    return run
+
+
+def _run(order: Order, result: Order, sizes: Sequence[int]) -> int:
+    """Return the length of the inner loop of an element-wise kernel over `result`."""
+    held = set(order)
+    if not result:
+        return 1
+    if result[-1] in held:
+        return _tail(order, result, sizes)
+    run = 1
+    for label in reversed(result):
+        if label in held:
+            break
+        run *= sizes[label]
+    return run
+
+
+def _blocks_run(big: Order, small: Order, sizes: Sequence[int]) -> int:
+    """Return the length of the inner loop when `big` is walked in memory order."""
+    held = set(small)
+    if not big:
+        return 1
+    if big[-1] in held:
+        return _tail(big, small, sizes)
+    return _run(small, big, sizes)
+
+
+def _singles(labels: Order) -> tuple[Order, ...]:
+    return tuple((label,) for label in labels)

@@ -1,0 +1,257 @@
+"""Program: a tree with its ways, written out as views and kernels; plain data, no arrays.
+
+Every value lies in memory in C order along its labels, whatever shape it has at the moment, so
+any grouping of neighbouring labels into one axis is a reshape that copies nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from contraction.cost import CostModel
+from contraction.lowering import Kernel, Order, Way, choose_ways
+from contraction.spec import Canonical
+from contraction.tree import Tree, build_tree
+
+Shape = tuple[int, ...]
+SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class View(NamedTuple):
+    """How a value is looked at: reshape, permute, make contiguous, reshape; None skips one."""
+
+    first: Shape | None = None
+    axes: tuple[int, ...] | None = None
+    copied: bool = False
+    last: Shape | None = None
+
+
+class Load(NamedTuple):
+    """What is done to an input before the first step: diagonals and sums over its own labels."""
+
+    value: int
+    layout: tuple[int, ...] | None  # permutation that makes the memory C-contiguous
+    diagonals: tuple[tuple[int, int], ...]
+    sums: tuple[int, ...]
+    size: int  # entries of the result; zero if it is a view
+
+
+class Step(NamedTuple):
+    """One kernel on two values."""
+
+    kernel: Kernel
+    left: int
+    right: int
+    view_left: View
+    view_right: View
+    sums: tuple[int, ...]  # axes that REDUCE sums over
+    subscripts: str  # the same in words, for a fused einsum of two operands
+    size: int  # entries of the result
+    copies: int  # entries copied to prepare the operands
+    flops: int
+
+
+class Program(NamedTuple):
+    """All that a run needs, and the counts of what it does."""
+
+    loads: tuple[Load, ...]
+    steps: tuple[Step, ...]
+    final: View
+    seconds: float
+    flops: int
+    peak_size: int
+    write_size: int
+
+
+Layouts = tuple[tuple[int, ...] | None, ...]
+
+
+def compile_program(
+    canonical: Canonical,
+    pairs: Sequence[tuple[int, int]],
+    model: CostModel,
+    layouts: Layouts | None = None,
+) -> Program:
+    """Return the program of a contraction along a tree.
+
+    Parameters
+    ----------
+    canonical, pairs
+        What to contract, and the tree.
+    model
+        Rates by which the lowering of each step is chosen.
+    layouts
+        For each input the permutation of its axes that makes its memory C-contiguous, or None
+        where it is so already.
+    """
+    tree = build_tree(canonical, pairs)
+    loads, orders, shapes = _loads(canonical, tree, layouts)
+    width = 6 if len(pairs) <= 1000 else 2
+    ways, every, seconds = choose_ways(tree, orders, model, width=width)
+    count = len(orders)
+    steps = []
+    for k, way in enumerate(ways):
+        step, shape = _step(tree, k, way, every, shapes)
+        steps.append(step)
+        shapes.append(shape)
+    final = _final(canonical, tree, every[-1], shapes[-1], fresh=count > 1)
+    flops = sum(s.flops for s in steps)
+    flops += sum(
+        math.prod(canonical.sizes[x] for x in canonical.inputs[ld.value]) for ld in loads if ld.sums
+    )
+    peak, written = _memory(count, loads, steps, final)
+    return Program(loads, tuple(steps), final, seconds, flops, peak, written)
+
+
+def _loads(
+    canonical: Canonical, tree: Tree, layouts: Layouts | None
+) -> tuple[tuple[Load, ...], list[Order], list[Shape]]:
+    sizes, loads, orders, shapes = canonical.sizes, [], [], []
+    for value, labels in enumerate(canonical.inputs):
+        layout = layouts[value] if layouts is not None else None
+        if layout is not None:
+            labels = tuple(labels[axis] for axis in layout)
+        held, diagonals = list(labels), []
+        while len(set(held)) < len(held):
+            j = next(j for j, x in enumerate(held) if x in held[:j])
+            i = held.index(held[j])
+            diagonals.append((i, j))
+            held = [x for axis, x in enumerate(held) if axis not in (i, j)] + [held[j]]
+        keep = set(tree.leaves[value])
+        sums = tuple(a for a, x in enumerate(held) if sizes[x] != 1 and x not in keep)
+        left = [x for a, x in enumerate(held) if a not in sums]
+        orders.append(tuple(x for x in left if x in keep))
+        shapes.append(tuple(sizes[x] for x in left))
+        if layout is not None or diagonals or sums:
+            size = tree.size(value) if diagonals or sums else 0
+            loads.append(Load(value, layout, tuple(diagonals), sums, size))
+    return tuple(loads), orders, shapes
+
+
+def view_of(
+    order: Order,
+    shape: Shape,
+    groups: Sequence[Order | None],
+    sizes: Sequence[int],
+    *,
+    copied: bool,
+) -> View:
+    """Return the view of a value in memory order `order` whose axes are the label `groups`.
+
+    None among the groups is an axis of size one.
+    """
+    target = tuple(math.prod([sizes[x] for x in g]) if g else 1 for g in groups)
+    flat = tuple(x for g in groups if g for x in g)
+    if flat == order:
+        return View(first=None if shape == target else target)
+    place = {x: i for i, x in enumerate(order)}
+    pieces: list[Order] = []  # runs of labels that stay neighbours, in the order of the target
+    simple = True
+    for group in groups:
+        parts: list[list[int]] = []
+        for label in group or ():
+            if parts and place[label] == place[parts[-1][-1]] + 1:
+                parts[-1].append(label)
+            else:
+                parts.append([label])
+        simple = simple and len(parts) <= 1
+        pieces += [tuple(p) for p in parts] or [()]
+    rank = [place[p[0]] if p else -1 for p in pieces]
+    source = sorted(range(len(pieces)), key=lambda i: rank[i])
+    where = {piece: axis for axis, piece in enumerate(source)}
+    split = tuple(math.prod([sizes[x] for x in pieces[i]]) for i in source)
+    axes = tuple(where[i] for i in range(len(pieces)))
+    last = None if simple else target
+    return View(None if shape == split else split, axes, copied and simple, last)
+
+
+def _step(
+    tree: Tree, k: int, way: Way, orders: Sequence[Order], shapes: Sequence[Shape]
+) -> tuple[Step, Shape]:
+    pair = tree.pairs[k]
+    left, right = (pair.right, pair.left) if way.swapped else (pair.left, pair.right)
+    copies = (way.copy_left, way.copy_right)
+    first, second = orders[left], orders[right]
+    sizes, subscripts = tree.sizes, ""
+    sums: tuple[int, ...] = ()
+    batch = _fused(way.batch, (first, second), copies)
+    if way.kernel is Kernel.MATMUL:
+        a: list[Order | None] = [*_held(batch, first), way.m, way.summed]
+        b: list[Order | None] = [*_held(batch, second), way.summed, way.n]
+        made = (*batch, way.m, way.n)
+    else:
+        summed = _fused(tuple((x,) for x in way.summed), (first, second), copies)
+        made = batch or ((),)
+        a = _held((*made, *summed), first)
+        b = _held((*made, *summed), second)
+        if way.kernel is Kernel.REDUCE:
+            sums = tuple(range(len(made), len(made) + len(summed)))
+            letters = SYMBOLS[: len(a)]  # axes of size one are broadcast
+            subscripts = f"{letters},{letters}->{letters[: len(made)]}"
+    shape = tuple(math.prod([sizes[x] for x in g]) for g in made)
+    view_left = view_of(first, shapes[left], a, sizes, copied=copies[0])
+    view_right = view_of(second, shapes[right], b, sizes, copied=copies[1])
+    copied = sum(
+        tree.size(v) for v, w in ((left, view_left), (right, view_right)) if w.copied or w.last
+    )
+    size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
+    step = Step(
+        way.kernel, left, right, view_left, view_right, sums, subscripts, size, copied, flops
+    )
+    return step, shape
+
+
+def _held(groups: Sequence[Order], order: Order) -> list[Order | None]:
+    held = set(order)
+    return [group if group and group[0] in held else None for group in groups]
+
+
+def _fused(
+    groups: Sequence[Order], orders: tuple[Order, Order], free: tuple[bool, bool]
+) -> tuple[Order, ...]:
+    """Join neighbouring groups that are neighbours on both operands, or absent from one."""
+    places = [{x: i for i, x in enumerate(order)} for order in orders]
+    fused: list[Order] = []
+    for group in groups:
+        if fused and all(
+            _neighbours(fused[-1][-1], group[0], place, copied)
+            for place, copied in zip(places, free, strict=True)
+        ):
+            fused[-1] = (*fused[-1], *group)
+        else:
+            fused.append(group)
+    return tuple(fused)
+
+
+def _neighbours(x: int, y: int, place: dict[int, int], copied: bool) -> bool:
+    if x not in place or y not in place:
+        return x not in place and y not in place
+    return copied or place[y] == place[x] + 1
+
+
+def _final(canonical: Canonical, tree: Tree, order: Order, shape: Shape, *, fresh: bool) -> View:
+    target = tuple(canonical.sizes[x] for x in canonical.output)
+    if order == tree.output:
+        return View(first=None if shape == target else target)
+    view = view_of(order, shape, [(x,) for x in tree.output], tree.sizes, copied=fresh)
+    wide = tuple(tree.sizes[x] for x in tree.output)
+    return view._replace(last=None if wide == target else target)
+
+
+def _memory(
+    count: int, loads: Sequence[Load], steps: Sequence[Step], final: View
+) -> tuple[int, int]:
+    """Return the most entries alive at once, inputs apart, and the entries written in all."""
+    held = {load.value: load.size for load in loads}
+    alive = peak = written = sum(held.values())
+    for k, step in enumerate(steps):
+        peak = max(peak, alive + step.copies + step.size)
+        written += step.copies + step.size
+        alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
+        held[count + k] = step.size
+    if final.copied:
+        written += alive
+        peak = max(peak, 2 * alive)
+    return peak, written
