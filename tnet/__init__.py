@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tnet.certificate import Certificate as Certificate
     from tnet.certificate import ErrorKind as ErrorKind
     from tnet.decomposition.entry import decompose as decompose
+    from tnet.drawing import Drawing as Drawing
+    from tnet.drawing import draw as draw
+    from tnet.drawing import draw_axes as draw_axes
+    from tnet.drawing import draw_svg as draw_svg
     from tnet.formats import balanced_tree as balanced_tree
     from tnet.formats import cp as cp
     from tnet.formats import fully_connected as fully_connected
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from tnet.formats import tree as tree
     from tnet.formats import tt_matrix as tt_matrix
     from tnet.formats import tucker as tucker
+    from tnet.gauge import move_center as move_center
+    from tnet.gauge import orthogonalize as orthogonalize
     from tnet.network import Network as Network
     from tnet.network import contract as contract
     from tnet.network import random_network as random_network
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from tnet.storage import load as load
     from tnet.storage import save as save
     from tnet.structure import Structure as Structure
+    from tnet.text_drawing import draw_text as draw_text
     from tnet.trees import RootedTree as RootedTree
     from tnet.trees import rooted as rooted
 
@@ -61,6 +68,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.decomposition.entry": ["decompose"],
+        "tnet.drawing": ["Drawing", "draw", "draw_axes", "draw_svg"],
         "tnet.formats": [
             "balanced_tree",
             "cp",
@@ -73,10 +81,12 @@ __getattr__, __dir__, __all__ = attach(
             "tt_matrix",
             "tucker",
         ],
+        "tnet.gauge": ["move_center", "orthogonalize"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
         "tnet.storage": ["FileInfo", "file_info", "load", "save"],
         "tnet.structure": ["Structure"],
+        "tnet.text_drawing": ["draw_text"],
         "tnet.trees": ["RootedTree", "rooted"],
     },
 )
