@@ -182,7 +182,7 @@ def chart(
 
 
 def bars(
-    rows: Sequence[tuple[str, float, str]], axis: Axis, *, label: str, width: float = 560.0
+    rows: Sequence[tuple[str, float, str]], axis: Axis, *, label: str, width: float = 900.0
 ) -> Chart:
     """Draw horizontal bars: (name, value, tooltip) a row.
 
@@ -246,9 +246,9 @@ def _ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
     >>> _ticks(0.0, 10.0, Scale.LINEAR)
     [(0.0, '0'), (2.0, '2'), (4.0, '4'), (6.0, '6'), (8.0, '8'), (10.0, '10')]
     """
-    if scale is Scale.LOG:
-        decades = math.log10(high / low)
-        steps = (1,) if decades > 3.5 else (1, 2, 5) if decades > 0.6 else tuple(range(1, 10))
+    decades = math.log10(high / low) if scale is Scale.LOG else 0.0
+    if decades > 0.6:  # over less than that, a logarithm is nearly a straight line
+        steps = (1,) if decades > 3.5 else (1, 2, 5)
         every = max(1, math.ceil(decades / 8))
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         found = [m * 10.0**p for p in powers if p % every == 0 for m in steps]
@@ -300,7 +300,7 @@ def _guide(guide: Guide, x_map: _Map, y_map: _Map) -> list[str]:
         return [line, _text(at + 5.0, y_map.stop + 14.0, guide.label, "start", "halo")]
     at = y_map(guide.value)
     line = _line(x_map.start, at, x_map.stop, at, "guide")
-    return [line, _text(x_map.stop - 4.0, at - 5.0, guide.label, "end", "halo")]
+    return [line, _text(x_map.start + 6.0, at - 5.0, guide.label, "start", "halo")]
 
 
 def _marks(series: Series, kept: Sequence[int], x_map: _Map, y_map: _Map) -> list[str]:
@@ -358,6 +358,4 @@ def _line(a: float, b: float, c: float, d: float, kind: str) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "", *, extra: str = "") -> str:
     shown = f' class="{kind}"' if kind else ""
-    return (
-        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{shown}{extra}>{escape(text)}</text>'
-    )
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{shown}{extra}>{escape(text)}</text>'

@@ -99,9 +99,7 @@ def network_figure(run: RunRecord) -> Figure | None:
 
 
 def _figure(name: str, title: str, caption: str, made: Chart) -> Figure:
-    return Figure(
-        name=name, title=title, caption=caption, svg=made.svg(), file=made.standalone()
-    )
+    return Figure(name=name, title=title, caption=caption, svg=made.svg(), file=made.standalone())
 
 
 def _title(e: Evaluation) -> str:

@@ -1,0 +1,304 @@
+"""The report of a run: one HTML page, complete in itself, made from the run folder alone.
+
+The page loads nothing: its content security policy forbids every request. Names from the data
+are escaped everywhere. The numbers behind it are in the page as JSON (`<script
+type="application/json" id="data">`), so the page is data too. The same folder always gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from structure_search import page_style
+from structure_search.charts import CSS as CHART_CSS
+from structure_search.charts import escape
+from structure_search.figures import Best, Figure, best_of, figures_of, thinned
+from structure_search.journal import RunRecord, read_run
+from structure_search.results import Source
+from tnet import atomic
+from tnet.text_drawing import draw_text
+
+TIMES, NONE = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+LAYOUT = (  # section title -> the figures in it, in order
+    ("Network", ("network",)),
+    ("Error against parameters", ("front",)),
+    ("Search", ("trace", "trace-time", "size")),
+    ("Singular values", ("spectra-modes", "spectra-bonds")),
+    ("Where the error sits", ("mode-error",)),
+)
+
+
+def write_report(folder: str | os.PathLike[str]) -> Path:
+    """Write report.html and figures/*.svg into a run folder and return the path of the page.
+
+    Both are written atomically, so a reader never sees half a page.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is no run folder, or is damaged.
+    OSError
+        The folder cannot be written to.
+    """
+    run = read_run(folder)
+    figures = figures_of(run)
+    store = run.folder / "figures"
+    store.mkdir(exist_ok=True)
+    for figure in figures:
+        atomic.write_text(store / f"{figure.name}.svg", figure.file)
+    page = run.folder / "report.html"
+    atomic.write_text(page, report_html(run, figures))
+    return page
+
+
+def report_html(run: RunRecord, figures: Sequence[Figure] | None = None) -> str:
+    """Return the page of a run as text; nothing is written."""
+    figures = figures_of(run) if figures is None else figures
+    best = best_of(run)
+    source = str(_input(run).get("source") or _input(run).get("path") or "data")
+    title = escape(f"tnet: {source}")
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{title}</title>",
+        f"<style>{page_style.CSS.strip()}\n{CHART_CSS.strip()}</style></head><body>",
+        f"<header><h1>{escape(source)}</h1>{_subtitle(run)}</header><main>",
+        _headline(run, best),
+        *_sections(run, best, figures),
+        _evaluator(run),
+        _environment(run),
+        "</main><footer>The numbers of this page are inside it as JSON: "
+        "<code>document.getElementById('data')</code>.</footer>",
+        f'<script type="application/json" id="data">{_json(document(run))}</script>',
+        "</body></html>\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def document(run: RunRecord) -> dict[str, Any]:
+    """Return the numbers behind a report as plain data."""
+    best = best_of(run)
+    return {
+        "schema_version": 1,
+        "input": _input(run),
+        "config": dict(run.config),
+        "outcome": run.outcome.name if run.outcome else None,
+        "elapsed": run.elapsed,
+        "best": None
+        if best is None
+        else {
+            "num_params": best.num_params,
+            "error": best.error,
+            "compression": _dense(best) / best.num_params,
+            "structure": best.structure.to_dict(),
+        },
+        "metrics": dict(run.metrics),
+        "counts": counts(run),
+        "pareto": [dict(row) for row in run.pareto],
+        "baselines": [dict(row) for row in run.baselines],
+        "spectra": {group: dict(values) for group, values in run.spectra.items()},
+        "evaluations": {
+            "columns": ["index", "num_params", "error", "elapsed", "source", "label"],
+            "total": len(run.evaluations),
+            "rows": [
+                [e.index, e.num_params, _finite(e.error), e.elapsed, e.source.value, e.label]
+                for e in thinned(run)
+            ],
+        },
+    }
+
+
+def counts(run: RunRecord) -> dict[str, int]:
+    """Return how many evaluations there were of each source, and the sweeps of all."""
+    found = {source.value: 0 for source in Source}
+    for e in run.evaluations:
+        found[e.source.value] += 1
+    return {
+        "requested": len(run.evaluations),
+        **found,
+        "sweeps": sum(e.sweeps for e in run.evaluations),
+    }
+
+
+def resume_command(run: RunRecord) -> str:
+    """Return the shell command that goes on with a run."""
+    return f"tnet resume {shlex.quote(str(run.folder))}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _json(data: Any) -> str:
+    """Return JSON that cannot end its script element."""
+    text = json.dumps(_strict(data), separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _strict(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _strict(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_strict(value) for value in data]
+    return _finite(data) if isinstance(data, float) else data
+
+
+def _input(run: RunRecord) -> dict[str, Any]:
+    return dict(run.config.get("input") or {})
+
+
+def _dense(best: Best) -> int:
+    return math.prod(best.structure.shape)
+
+
+def _subtitle(run: RunRecord) -> str:
+    about = _input(run)
+    shape = f" {TIMES} ".join(str(n) for n in about.get("shape") or ())
+    modes = ", ".join(str(m) for m in about.get("modes") or ())
+    entries = math.prod(about.get("shape") or (1,))
+    text = f"{shape} ({entries:,} entries, {about.get('dtype', '?')})"
+    return f"<p>{escape(text)}{escape(f'; modes {modes}') if modes else ''}</p>"
+
+
+def _headline(run: RunRecord, best: Best | None) -> str:
+    if best is None:
+        return "<section><p>No network has been fitted yet.</p></section>"
+    dense = _dense(best)
+    ranks = ", ".join(str(r) for r in best.structure.ranks.values()) or "none"
+    cards = [
+        ("relative error", f"{best.error:.4g}", _error_note(run, best)),
+        ("parameters", f"{best.num_params:,}", f"of {dense:,} entries"),
+        ("compression", f"{dense / best.num_params:,.1f}{TIMES}", f"ranks {ranks}"),
+        (
+            "search",
+            f"{run.elapsed:.1f} s",
+            f"{len(run.evaluations):,} evaluations, seed {run.config.get('seed')}",
+        ),
+    ]
+    body = "".join(
+        f"<div class=card><span>{escape(name)}</span><b>{escape(value)}</b>"
+        f"<small>{escape(note)}</small></div>"
+        for name, value, note in cards
+    )
+    advice = (
+        f"<p>{escape(run.outcome.name.lower())}: {escape(run.outcome.value)}.</p>"
+        if run.outcome
+        else "<p>The search has not ended: it is running, or was stopped.</p>"
+    )
+    return (
+        f'<section class="head"><div class=cards>{body}</div>{advice}'
+        f"<p>Go on with <code>{escape(resume_command(run))}</code></p></section>"
+    )
+
+
+def _error_note(run: RunRecord, best: Best) -> str:
+    """Say what kind of figure the error is: it is never left open."""
+    kind = str(run.metrics.get("error_kind") or run.metrics.get("kind") or "measured")
+    goal = run.config["objective"].get("tol")
+    allowed = f", {goal:g} allowed" if goal else ""
+    return f"{kind}{allowed}"
+
+
+def _sections(run: RunRecord, best: Best | None, figures: Sequence[Figure]) -> list[str]:
+    by_name = {figure.name: figure for figure in figures}
+    parts = []
+    for title, names in LAYOUT:
+        shown = [by_name[name] for name in names if name in by_name]
+        if not shown:
+            continue
+        body = "".join(_figure(figure, alone=len(shown) == 1) for figure in shown)
+        grid = "grid" if len(shown) > 1 else "alone"
+        extra = ""
+        if title == "Network" and best is not None:
+            extra = f"<pre>{escape(draw_text(best.structure, max_lines=60))}</pre>"
+        if title == "Error against parameters":
+            extra = _comparison(run, best)
+        parts.append(
+            f"<section><h2>{escape(title)}</h2><div class={grid}>{body}</div>{extra}</section>"
+        )
+    return parts
+
+
+def _figure(figure: Figure, *, alone: bool) -> str:
+    heading = "" if alone else f"<h3>{escape(figure.title)}</h3>"
+    return (
+        f"<figure>{heading}<div class=scroll>{figure.svg}</div>"
+        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
+    )
+
+
+def _comparison(run: RunRecord, best: Best | None) -> str:
+    if best is None or not run.baselines:
+        return ""
+    dense = _dense(best)
+    rows: list[tuple[str, int, float | None, float | None]] = []
+    rows += [("best found", best.num_params, best.error, run.elapsed)]
+    rows += [(b["name"], b["num_params"], b["error"], b.get("seconds")) for b in run.baselines]
+    rows.sort(key=lambda row: row[1])
+    head = ("format", "parameters", "compression", "error", "seconds")
+    cells = [
+        (
+            str(name),
+            f"{count:,}",
+            f"{dense / count:,.1f}{TIMES}",
+            NONE if error is None else f"{error:.4g}",
+            NONE if seconds is None else f"{seconds:.2f}",
+        )
+        for name, count, error, seconds in rows
+    ]
+    return _table(head, cells, marked="best found")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: str = "") -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr{' class=marked' if row[0] == marked else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<div class=scroll><table><tr>{top}</tr>{body}</table></div>"
+
+
+def _evaluator(run: RunRecord) -> str:
+    found = counts(run)
+    names = {
+        "requested": "structures asked for",
+        "fit": "fitted",
+        "exact": "factorised directly",
+        "cache": "known already",
+        "bound": "ruled out by a bound, not fitted",
+        "failed": "failed",
+        "sweeps": "sweeps of all fits",
+    }
+    rows = [(text, f"{found[key]:,}") for key, text in names.items()]
+    return f"<section><h2>Evaluations</h2>{_table(('what', 'number'), rows)}</section>"
+
+
+def _environment(run: RunRecord) -> str:
+    rows = []
+    for key, value in run.config.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{key}.{name}", _plain(item)) for name, item in value.items()]
+        elif value is not None:
+            rows.append((key, _plain(value)))
+    table = _table(("what", "value"), rows)
+    return f"<section><h2>Environment</h2><div class=facts>{table}</div></section>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 300 else f"{text[:300]}…"
