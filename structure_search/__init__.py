@@ -7,6 +7,13 @@ from contraction._lazy import attach
 if TYPE_CHECKING:
     from structure_search.journal import RunRecord as RunRecord
     from structure_search.journal import read_run as read_run
+    from structure_search.methods.base import AbstractMethod as AbstractMethod
+    from structure_search.methods.base import Answer as Answer
+    from structure_search.methods.base import Problem as Problem
+    from structure_search.methods.base import Proposal as Proposal
+    from structure_search.methods.core_shape import CoreShape as CoreShape
+    from structure_search.methods.greedy import Greedy as Greedy
+    from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.objectives import MaxParams as MaxParams
     from structure_search.objectives import RelativeError as RelativeError
     from structure_search.results import Candidate as Candidate
@@ -15,11 +22,17 @@ if TYPE_CHECKING:
     from structure_search.results import Outcome as Outcome
     from structure_search.results import Result as Result
     from structure_search.results import Source as Source
+    from structure_search.running import resume as resume
+    from structure_search.running import search as search
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "structure_search.journal": ["RunRecord", "read_run"],
+        "structure_search.methods.base": ["AbstractMethod", "Answer", "Problem", "Proposal"],
+        "structure_search.methods.core_shape": ["CoreShape"],
+        "structure_search.methods.greedy": ["Greedy"],
+        "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.objectives": ["MaxParams", "RelativeError"],
         "structure_search.results": [
             "Candidate",
@@ -29,5 +42,6 @@ __getattr__, __dir__, __all__ = attach(
             "Result",
             "Source",
         ],
+        "structure_search.running": ["resume", "search"],
     },
 )

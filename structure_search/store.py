@@ -46,11 +46,11 @@ class NetworkStore:
             os.ftruncate(self._handle, end)  # written by a killed process, named by no event
         os.lseek(self._handle, 0, os.SEEK_END)
 
-    def put(self, request: str, net: Network) -> dict[str, Any] | None:
-        """Keep a network; return its place in networks.bin for the journal."""
+    def put(self, request: str, net: Network) -> None:
+        """Keep a network, in networks.bin too if there is one."""
         self._remember(request, net)
         if self._handle is None:
-            return None
+            return
         host = [np.ascontiguousarray(to_numpy(x)) for x in net.arrays.values()]
         data = b"".join(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes() for x in host)
         offset = os.lseek(self._handle, 0, os.SEEK_END)
@@ -64,7 +64,6 @@ class NetworkStore:
             "crc32": zlib.crc32(data),
         }
         self._places[request] = (place, net.structure)
-        return place
 
     def get(self, request: str) -> Network | None:
         """Return a network kept under `request`; None if it was forgotten or is damaged."""
@@ -78,6 +77,10 @@ class NetworkStore:
         if net is not None:
             self._remember(request, net)
         return net
+
+    def place(self, request: str) -> Mapping[str, Any] | None:
+        """Return where the network of `request` is in networks.bin, or None."""
+        return self._places[request][0] if request in self._places else None
 
     def sync(self) -> None:
         """Flush networks.bin to the disk."""

@@ -1,0 +1,39 @@
+"""The methods by name, for run folders and the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from contraction.errors import CheckpointError
+from structure_search.methods.base import AbstractMethod
+from structure_search.methods.core_shape import CoreShape
+from structure_search.methods.greedy import Greedy
+from structure_search.methods.random_search import RandomSearch
+
+METHODS: Mapping[str, Any] = {
+    "CoreShape": CoreShape,
+    "Greedy": Greedy,
+    "RandomSearch": RandomSearch,
+}
+
+
+def method_from_dict(data: Mapping[str, Any]) -> AbstractMethod:
+    """Return the method that `method_to_dict` wrote.
+
+    Examples
+    --------
+    >>> method_from_dict({"name": "CoreShape", "options": {"max_params": 100}}).max_params
+    100
+    """
+    name = data.get("name")
+    if not isinstance(name, str) or name not in METHODS:
+        raise CheckpointError(
+            f"the run was made by the method {name!r}, which is not one of {list(METHODS)}; "
+            "pass it to `resume` as `method`."
+        )
+    try:
+        method: AbstractMethod = METHODS[name](**data["options"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the options of {name} in run.json are damaged: {error}.") from error
+    return method
