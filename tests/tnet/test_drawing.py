@@ -97,12 +97,12 @@ def test_names_cannot_become_markup():
 def test_text_of_a_tree():
     tree = tnet.tree((("time",), ("sample",), (("emission",), ("excitation",))), MODES, rank=3)
     assert tnet.draw_text(tree).splitlines()[2:] == [
-        "t0                                27",
-        "├─ 3 ─ t1 ── time 60              180",
-        "├─ 3 ─ t2 ── sample 64            192",
-        "└─ 3 ─ t3                          27",
-        "       ├─ 3 ─ t4 ── emission 12     36",
-        "       └─ 3 ─ t5 ── excitation 10   30",
+        "t0                                   27",
+        "├─ 3 ─ t1 ── time 60                180",
+        "├─ 3 ─ t2 ── sample 64              192",
+        "└─ 3 ─ t3                            27",
+        "       ├─ 3 ─ t4 ── emission 12      36",
+        "       └─ 3 ─ t5 ── excitation 10    30",
     ]
     train = tnet.draw_text(tnet.tensor_train((4, 5, 6), 2), glyphs=ASCII).splitlines()
     assert train[2:] == ["g0 -- x0 4    8", "| 2", "g1 -- x1 5   20", "| 2", "g2 -- x2 6   12"]
