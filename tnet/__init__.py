@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tnet.algebra import hadamard as hadamard
     from tnet.algebra import subtract as subtract
     from tnet.als.dense import Target as Target
+    from tnet.als.entries import Entries as Entries
     from tnet.als.entry import fit as fit
     from tnet.als.options import ALS as ALS
     from tnet.als.options import Fit as Fit
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tnet.drawing import draw as draw
     from tnet.drawing import draw_axes as draw_axes
     from tnet.drawing import draw_svg as draw_svg
+    from tnet.evaluation import evaluate as evaluate
+    from tnet.evaluation import select as select
+    from tnet.evaluation import sum_over as sum_over
     from tnet.formats import balanced_tree as balanced_tree
     from tnet.formats import cp as cp
     from tnet.formats import fully_connected as fully_connected
@@ -63,12 +67,14 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.truncation": ["Truncation"],
         "tnet.algebra": ["add", "adjoint", "apply", "compose", "hadamard", "subtract"],
         "tnet.als.dense": ["Target"],
+        "tnet.als.entries": ["Entries"],
         "tnet.als.entry": ["fit"],
         "tnet.als.options": ["ALS", "Fit", "FitOutcome"],
         "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.decomposition.entry": ["decompose"],
         "tnet.drawing": ["Drawing", "draw", "draw_axes", "draw_svg"],
+        "tnet.evaluation": ["evaluate", "select", "sum_over"],
         "tnet.formats": [
             "balanced_tree",
             "cp",

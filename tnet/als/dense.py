@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from tnet.als.kernels import Kernels, kernels
 from tnet.als.pairs import transposed
 from tnet.als.race import Progress
 from tnet.als.sweeps import Program, compile_program, residual, sweep
+from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network, random_network
 from tnet.structure import Structure
 
@@ -84,23 +86,38 @@ class DenseProblem:
     squared_norm: float
     floor: float  # relative errors below this are measured entry by entry
 
+    @property
+    def structure(self) -> Structure:
+        """The structure that is fitted."""
+        return self.program.layout.structure
+
+    @property
+    def like(self) -> Array:
+        """An array of the namespace, device and dtype of the fit."""
+        return self.matrix
+
+    @property
+    def scale(self) -> float:
+        """What the data were divided by."""
+        return self.target.scale
+
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return the cores of a Gaussian network."""
-        net = random_network(self.program.structure, rng=rng, like=self.matrix)
-        return self.program.cores(net.arrays)
+        net = random_network(self.structure, rng=rng, like=self.matrix)
+        return self.program.layout.cores(net.arrays)
 
     def cores(self, net: Network) -> list[Array]:
         """Return the cores of a network on the same structure."""
-        return self.program.cores(net.arrays)
+        return self.program.layout.cores(net.arrays)
 
     def arrays(self, cores: list[Array]) -> dict[str, Array]:
-        """Return node arrays, rescaled to the data."""
-        return self.program.arrays(cores)
+        """Return node arrays, for the scaled data."""
+        return self.program.layout.arrays(cores)
 
     def sweep(self, cores: list[Array]) -> tuple[list[Array], Progress]:
         """Update every node once."""
         if len(cores) == 1:
-            shape = self.program.core_shapes[0]
+            shape = self.program.layout.core_shapes[0]
             cores, squared = [self.matrix.reshape(shape)], 0.0
         else:
             cores, squared = sweep(
@@ -109,9 +126,17 @@ class DenseProblem:
         error = math.sqrt(squared / self.squared_norm)
         if not error >= self.floor:
             error = self.measure(cores)
-        return cores, Progress(error, error)
+        return cores, self.progress(cores, error)
 
-    def measure(self, cores: list[Array]) -> float:
+    def progress(self, cores: Sequence[Array], error: float) -> Progress:
+        """Return the objective, here the error itself, beside the error."""
+        return Progress(error, error)
+
+    def certificate(self, error: float) -> Certificate:
+        """Return what an error over all entries proves: everything."""
+        return Certificate(error=error, kind=ErrorKind.EXACT, bound=error)
+
+    def measure(self, cores: Sequence[Array]) -> float:
         """Return the relative error, entry by entry."""
         return residual(self.program, self.matrix, cores) / math.sqrt(self.squared_norm)
 

@@ -40,13 +40,15 @@ class DimensionTree:
         return self.vertices[0].nodes
 
 
-def dimension_tree(structure: Structure) -> DimensionTree:
+def dimension_tree(structure: Structure, entries: int = 0) -> DimensionTree:
     """Return the tree with the cheapest sweep: exactly for few nodes, else over intervals.
+
+    With `entries` the sweep runs over that many observed entries, else over the full tensor.
 
     Cost: O(3^nodes) up to nine nodes; beyond that nodes are put in one order of small cuts and
     only intervals of it are split, O(nodes^3).
     """
-    costs = _Costs(structure)
+    costs = _EntryCosts(structure, entries) if entries else _Costs(structure)
     count = len(structure.nodes)
     if count <= EXACT_UP_TO:
         splits = _exact_splits(costs, count)
@@ -116,6 +118,26 @@ class _Costs:
         if rows > columns:
             return cost + project + QR_PENALTY * rows * columns**2
         return cost + self.modes(child) * rows
+
+
+class _EntryCosts(_Costs):
+    """The same for a sweep over observed entries: a visit costs its width times the entries."""
+
+    def __init__(self, structure: Structure, entries: int) -> None:
+        super().__init__(structure)
+        self.entries = float(entries)
+
+    def visit(self, nodes: int, child: int) -> float:
+        other = nodes ^ child
+        outside = self.full ^ nodes
+        joint = 1.0
+        for held, size in self.shared:
+            if (held & other and held & ~other) or (held & nodes and held & outside):
+                joint *= size
+        columns = self.cut(child)
+        solve = 0.0 if child & (child - 1) else self.entries * columns**2 + columns**3
+        table = min(self.modes(other), self.entries) * self.cut(other)
+        return VISIT + 2.0 * (self.entries * joint + table) + solve
 
 
 Splits = dict[int, int]  # node set -> its first child

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
 from contraction.errors import BackendError, DTypeError, InputError, ShapeError, StructureError
-from tnet.als.dense import DenseProblem, Target, dense_problem
+from tnet.als.dense import Target, dense_problem
+from tnet.als.entries import Entries, checked_mask, observed
+from tnet.als.masked import masked_problem
 from tnet.als.options import ALS, Fit, FitOutcome
-from tnet.als.race import Progress, Run, race
+from tnet.als.race import Problem, Race, Run, race
+from tnet.als.ridge import chosen_ridge, prediction_error
 from tnet.als.start import balanced, carried_over
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
@@ -19,15 +23,16 @@ from tnet.structure import Structure
 
 
 def fit(
-    x: Array | Target,
+    x: Array | Target | Entries,
     structure: Structure | Network,
     *,
     mask: Array | None = None,
+    held_out: Array | Entries | None = None,
     start: Network | None = None,
     rng: np.random.Generator,
     options: ALS | None = None,
 ) -> Fit:
-    """Fit a network of any graph to a tensor by alternating least squares.
+    """Fit a network of any graph to a tensor, or to some of its entries, by least squares.
 
     Cycles, hyperbonds (CP), nodes without modes and nodes with several modes are all welcome.
     Ranks may exceed what the data need.
@@ -35,15 +40,19 @@ def fit(
     Parameters
     ----------
     x
-        The tensor, axes in the order of `structure.modes`; or a `Target` made of it, which
-        keeps what many fits share.
+        The tensor, axes in the order of `structure.modes`, NaN where an entry is missing; or a
+        `Target` made of it, which keeps what many fits share; or the observed `Entries`. The
+        data are taken as they are: nothing is centred or rescaled but by one common factor.
     structure
         The graph with its ranks; or a network, which is then the start as well.
     mask
-        True where an entry is known. NaN in `x` means missing as well.
+        True where an entry is known; elsewhere `x` is not read.
+    held_out
+        Entries that are not fitted; the error over them is returned. True where an entry is
+        held out, or `Entries` if `x` is such.
     start
         A network to start from, on this structure or one with other ranks or bonds (see
-        `carried_over`). The result is never worse than it.
+        `carried_over`). Nothing else is tried then, and the result is never worse than it.
     rng
         Source of the random starts; equal generators give equal results.
     options
@@ -56,14 +65,20 @@ def fit(
     ShapeError
         The shapes of `x`, `mask` and the structure differ.
     NonFiniteError
-        Infinite entries.
+        Infinite entries; NaN in a `Target`.
+    InputError
+        No observed entry.
 
     Notes
     -----
-    Without missing entries: the projected sweep on a dimension tree, two products with the data
+    Nothing missing: the projected sweep on a dimension tree, two products with the data
     (4 |X| cut flops) per sweep whatever the number of nodes, at most one permuted copy of the
     data in memory. Each node solves proximally regularised normal equations by Cholesky, with
     QR as the fall-back, so the error never rises.
+
+    Missing entries: each node solves ridge-regularised normal equations over the observed
+    entries, m C^2 flops for m entries and a node with C numbers per own index; memory m C. The
+    regularised objective never rises. See `ALS.ridge`.
 
     Examples
     --------
@@ -80,67 +95,110 @@ def fit(
         start = structure if start is None else start
         structure = structure.structure
     _check_structure(structure)
-    if mask is not None:
-        raise InputError("fits with missing entries are not available yet.")
-    target = x if isinstance(x, Target) else Target(x)
-    _check_shape(structure, target.shape)
-    if target.norm == 0.0:
-        return _zero(structure, target, begun)
-    problem = dense_problem(target, structure)
-    starts = [] if start is None else [_start(problem, start, rng)]
-    done = race(problem, starts, options, rng)
+    data, test = _read(x, mask, held_out, options)
+    _check_shape(structure, data.shape)
+    if data.norm == 0.0:
+        return _zero(structure, data, test, begun)
+    if isinstance(data, Target):
+        problem = dense_problem(data, structure)
+        done = race(problem, _starts(problem, start, rng), options, rng)
+        return _fit(problem, done, begun, None, 0.0)
+    ridge, spent = options.ridge, 0
+    if ridge is None:
+        ridge, spent = chosen_ridge(data, structure, options, rng)
+    masked = masked_problem(data, structure, ridge)
+    done = race(masked, _starts(masked, start, rng), options, rng)
+    missed = None if test is None else prediction_error(masked, done.winner.cores, test)
+    done = Race(done.winner, done.sweeps + spent, done.restarts)
+    return _fit(masked, done, begun, missed, ridge)
+
+
+def _read(
+    x: Array | Target | Entries,
+    mask: Array | None,
+    held_out: Array | Entries | None,
+    options: ALS,
+) -> tuple[Target | Entries, Entries | None]:
+    """Return what is fitted, and the entries held out."""
+    if isinstance(x, Entries):
+        if mask is not None or not (held_out is None or isinstance(held_out, Entries)):
+            raise InputError("`Entries` take no `mask`, and `held_out` as `Entries` as well.")
+        if held_out is not None and held_out.shape != x.shape:
+            raise ShapeError(f"`held_out` has shape {held_out.shape}, x has {x.shape}.")
+        return x, held_out
+    if isinstance(held_out, Entries):
+        raise InputError("`held_out` is a mask of the shape of x unless x is `Entries`.")
+    regular = bool(options.ridge)
+    if isinstance(x, Target):
+        if mask is None and held_out is None and not regular:
+            return x, None
+        x = x.x
+    dense = arrays_.as_array(x, what="x")
+    test: Entries | None = None
+    if held_out is not None:
+        aside = checked_mask(held_out, dense)
+        both: Any = aside if mask is None else aside & checked_mask(mask, dense)
+        test = observed(dense, both, always=True)
+        mask = ~aside if mask is None else checked_mask(mask, dense) & ~aside
+    found = observed(dense, mask, always=regular)
+    return (Target(dense) if found is None else found), test
+
+
+def _starts(problem: Problem, start: Network | None, rng: np.random.Generator) -> list[Run]:
+    if start is None:
+        return []
+    like = problem.like
+    if namespace(like) is not namespace(next(iter(start.arrays.values()))):
+        raise BackendError(
+            f"the start holds {start.namespace} arrays, the data {arrays_.namespace_name(like)} "
+            "arrays; convert it first (Network.to)."
+        )
+    if start.dtype != arrays_.dtype_name(like):
+        raise DTypeError(
+            f"the start holds {start.dtype}, the data {like.dtype}; convert it (Network.to)."
+        )
+    net = carried_over(start, problem.structure, rng=rng)
+    cores = problem.cores(net if problem.scale == 1.0 else net * (1.0 / problem.scale))
+    return [Run(cores, problem.progress(cores, problem.measure(cores)))]
+
+
+def _fit(
+    problem: Problem, done: Race, begun: float, held_out_error: float | None, ridge: float
+) -> Fit:
     winner = done.winner
     error = problem.measure(winner.cores)
-    arrays = balanced(problem.arrays(winner.cores), target.scale)
+    arrays = balanced(problem.arrays(winner.cores), problem.scale)
     return Fit(
-        network=Network(structure, arrays, certificate=_certificate(error)),
+        network=Network(problem.structure, arrays, certificate=problem.certificate(error)),
         error=error,
         outcome=winner.outcome,
         trace=tuple(p.error for p in winner.trace),
         sweeps=done.sweeps,
         restarts=done.restarts,
         seconds=time.perf_counter() - begun,
+        held_out_error=held_out_error,
+        ridge=ridge,
     )
 
 
-def _certificate(error: float) -> Certificate:
-    return Certificate(error=error, kind=ErrorKind.EXACT, bound=error)
-
-
-def _start(problem: DenseProblem, start: Network, rng: np.random.Generator) -> Run:
-    like = problem.matrix
-    if namespace(like) is not namespace(next(iter(start.arrays.values()))):
-        raise BackendError(
-            f"the start holds {start.namespace} arrays and the data do not; "
-            "convert it first (Network.to)."
-        )
-    if next(iter(start.arrays.values())).dtype != like.dtype:
-        raise DTypeError(
-            f"the start holds {start.dtype}, the data {like.dtype}; convert it (Network.to)."
-        )
-    net = carried_over(start, problem.program.structure, rng=rng)
-    if problem.target.scale != 1.0:
-        net = net * (1.0 / problem.target.scale)
-    cores = problem.cores(net)
-    error = problem.measure(cores)
-    return Run(cores, Progress(error, error))
-
-
-def _zero(structure: Structure, target: Target, begun: float) -> Fit:
-    xp: Any = namespace(target.x)
-    zero = {n: xp.zeros_like(target.x.reshape((-1,))[:1]) for n in structure.node_names}
+def _zero(structure: Structure, data: Target | Entries, test: Entries | None, begun: float) -> Fit:
+    """Return the network that is zero, which data that are zero ask for."""
+    like = data.x if isinstance(data, Target) else data.values
+    xp: Any = namespace(like)
     arrays = {
-        n: xp.broadcast_to(z.reshape((1,) * len(structure.legs[n])), structure.node_shape(n)) + z
-        for n, z in zero.items()
+        n: xp.zeros(structure.node_shape(n), dtype=like.dtype, device=arrays_.device(like))
+        for n in structure.node_names
     }
+    exact = Certificate(error=0.0, kind=ErrorKind.EXACT, bound=0.0)
     return Fit(
-        network=Network(structure, arrays, certificate=_certificate(0.0)),
+        network=Network(structure, arrays, certificate=exact),
         error=0.0,
         outcome=FitOutcome.TARGET,
         trace=(),
         sweeps=0,
         restarts=0,
         seconds=time.perf_counter() - begun,
+        held_out_error=None if test is None else (1.0 if test.norm else 0.0),
     )
 
 

@@ -11,6 +11,9 @@ import numpy as np
 
 from contraction.arrays import Array
 from tnet.als.options import ALS, FitOutcome
+from tnet.certificate import Certificate
+from tnet.network import Network
+from tnet.structure import Structure
 
 HOPELESS = 20.0  # times the winning error
 BEHIND = 1.2  # times the best start's error
@@ -28,8 +31,35 @@ class Problem(Protocol):
     """What is fitted: makes starts and improves cores by one sweep at a time."""
 
     @property
+    def structure(self) -> Structure:
+        """The structure that is fitted."""
+
+    @property
+    def like(self) -> Array:
+        """An array of the namespace, device and dtype of the fit."""
+
+    @property
+    def scale(self) -> float:
+        """What the data were divided by."""
+
+    @property
     def floor(self) -> float:
         """Relative error below which the free estimate is rounding."""
+
+    def cores(self, net: Network) -> list[Array]:
+        """Return the cores of a network on the structure."""
+
+    def arrays(self, cores: list[Array]) -> dict[str, Array]:
+        """Return node arrays, for the scaled data."""
+
+    def measure(self, cores: Sequence[Array]) -> float:
+        """Return the relative error, entry by entry."""
+
+    def progress(self, cores: Sequence[Array], error: float) -> Progress:
+        """Return the objective of cores whose error is known."""
+
+    def certificate(self, error: float) -> Certificate:
+        """Return the certificate of a network with this error."""
 
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return random cores."""
