@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, as_array, dtype_name, namespace, require_finite
+from contraction.arrays import as_array, dtype_name, namespace, require_finite
 from contraction.errors import CheckpointError, InputError, ShapeError
 from contraction.truncation import check_rank
 from structure_search import journal, run_folder
-from structure_search.bounds import CutSpectra
-from structure_search.evaluating import Evaluator
-from structure_search.fitting import Fitter
-from structure_search.methods.base import AbstractMethod, Problem, method_to_dict
+from structure_search.driving import Progress, Stop, Task, drive
+from structure_search.methods.base import AbstractMethod, method_to_dict
 from structure_search.methods.registry import method_from_dict
 from structure_search.objectives import (
     AbstractObjective,
@@ -28,37 +22,11 @@ from structure_search.objectives import (
     objective_to_dict,
 )
 from structure_search.results import (
-    Candidate,
-    Evaluation,
-    Outcome,
     Result,
-    as_candidate,
-    pareto_front,
 )
 from structure_search.store import NetworkStore
 from tnet.formats import modes_of
-from tnet.network import Network
 from tnet.structure import Structure
-
-Progress: TypeAlias = Callable[[Evaluation, Candidate], None]
-Stop: TypeAlias = Callable[[], Outcome | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """One session of a search, ready to run."""
-
-    x: Array
-    modes: Mapping[str, int]
-    norm: float
-    method: AbstractMethod
-    objective: AbstractObjective
-    start: Structure | None
-    seed: int
-    max_evaluations: int | None
-    max_seconds: float | None
-    progress: Progress | None
-    stop: Stop | None
 
 
 def search(
@@ -70,6 +38,7 @@ def search(
     max_seconds: float | None = None,
     rng: np.random.Generator,
     start: Structure | None = None,
+    modes: Sequence[str] | None = None,
     run: str | PathLike[str] | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -95,6 +64,8 @@ def search(
         Source of all random numbers; one number is drawn from it.
     start
         A structure to begin from, for the methods that use one; its modes are those of `x`.
+    modes
+        Names of the axes of `x`; by default those of `start`, or x0, x1, ...
     run
         A folder to keep the run in: every evaluation is journalled at once, and `resume` goes
         on where the search stopped, however it stopped.
@@ -140,11 +111,12 @@ def search(
         max_seconds=max_seconds,
         seed=int(rng.integers(2**63)),
         start=start,
+        modes=modes,
         progress=progress,
         stop=stop,
     )
     if run is None:
-        return _drive(task, NetworkStore(like=task.x), None, None)
+        return drive(task, NetworkStore(like=task.x), None, None)
     folder = Path(run)
     run_folder.create(folder, _config(task, source or {}))
     return _in_folder(task, folder)
@@ -213,7 +185,7 @@ def resume(
         start=None if start is None else Structure.from_dict(start),
         progress=progress,
         stop=stop,
-        modes=config["input"]["modes"],
+        modes=tuple(config["input"]["modes"]),
     )
     return _in_folder(task, folder)
 
@@ -247,8 +219,8 @@ def _task(
     start: Structure | None,
     progress: Progress | None,
     stop: Stop | None,
-    modes: Mapping[str, int] | None = None,
-) -> _Task:
+    modes: Sequence[str] | None = None,
+) -> Task:
     goal = objective or method.default_objective()
     if goal is None:
         raise InputError(
@@ -263,16 +235,10 @@ def _task(
     if data.ndim == 0 or 0 in tuple(data.shape):
         raise ShapeError(f"the data need at least one entry and one mode, got {data.shape}.")
     require_finite(data, what="the data")
-    if start is not None and tuple(start.shape) != tuple(data.shape):
-        raise ShapeError(
-            f"`start` is a structure of shape {start.shape}, the data have {tuple(data.shape)}."
-        )
-    if modes is None:
-        names = modes_of(tuple(int(n) for n in data.shape))
-        modes = names if start is None else dict(zip(start.modes, start.shape, strict=True))
-    return _Task(
+    named = _named(tuple(int(n) for n in data.shape), modes, start)
+    return Task(
         x=data,
-        modes=modes,
+        modes=named,
         norm=float(namespace(data).linalg.vector_norm(data)),
         method=method,
         objective=goal,
@@ -285,7 +251,24 @@ def _task(
     )
 
 
-def _config(task: _Task, source: Mapping[str, Any]) -> dict[str, Any]:
+def _named(
+    shape: tuple[int, ...], modes: Sequence[str] | None, start: Structure | None
+) -> dict[str, int]:
+    """Return mode name -> size, in the axis order of the data."""
+    if modes is None:
+        modes = tuple(modes_of(shape)) if start is None else start.modes
+    if len(set(modes)) != len(shape):
+        raise ShapeError(f"`modes` names {len(shape)} axes, each differently; got {list(modes)}.")
+    named = modes_of(dict(zip(modes, shape, strict=True)))
+    if start is not None and dict(zip(start.modes, start.shape, strict=True)) != named:
+        raise ShapeError(
+            f"`start` has modes {dict(zip(start.modes, start.shape, strict=True))}, "
+            f"the data have {named}."
+        )
+    return named
+
+
+def _config(task: Task, source: Mapping[str, Any]) -> dict[str, Any]:
     about = {
         **run_folder.to_plain(dict(source)),
         "shape": list(map(int, task.x.shape)),
@@ -305,7 +288,7 @@ def _config(task: _Task, source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_folder(task: _Task, folder: Path) -> Result:
+def _in_folder(task: Task, folder: Path) -> Result:
     store = NetworkStore(like=task.x)
     with run_folder.opened(folder, store) as (run, record):
         run.begin(
@@ -315,168 +298,4 @@ def _in_folder(task: _Task, folder: Path) -> Result:
                 "max_seconds": task.max_seconds,
             }
         )
-        return _drive(task, store, run, record)
-
-
-def _drive(
-    task: _Task,
-    store: NetworkStore,
-    run: run_folder.RunFolder | None,
-    record: journal.RunRecord | None,
-) -> Result:
-    """Run the method until it ends or a limit is met, and collect the result."""
-    spectra = CutSpectra(task.x, tuple(task.modes), task.norm)
-    evaluator = Evaluator(
-        fitter=Fitter(task.x),
-        spectra=spectra,
-        store=store,
-        objective=task.objective,
-        seed=task.seed,
-        journal=record.evaluations if record else (),
-    )
-    keeper = _Keeper(task, evaluator, run)
-    with ExitStack() as stack:
-        stack.callback(keeper.save)  # whatever happens, the best so far is in the folder
-        outcome = keeper.run()
-        stack.pop_all()
-    best = keeper.require_best()
-    net = keeper.best_network()
-    front = pareto_front(evaluator.trace)
-    if run is not None:
-        run.end(
-            best,
-            net,
-            front,
-            outcome=outcome,
-            counts=evaluator.counts,
-            elapsed=evaluator.elapsed,
-            spectra=keeper.spectra(spectra, net),
-        )
-    return Result(
-        best=best,
-        network=net,
-        trace=tuple(evaluator.trace),
-        pareto=front,
-        outcome=outcome,
-        counts=evaluator.counts,
-        seconds=evaluator.elapsed,
-    )
-
-
-class _Keeper:
-    """Asks the method, answers it, and keeps the best."""
-
-    def __init__(self, task: _Task, evaluator: Evaluator, run: run_folder.RunFolder | None) -> None:
-        self._task, self._evaluator, self._run = task, evaluator, run
-        self._best: Evaluation | None = None
-        self._network: Network | None = None
-        self._begun = time.monotonic()
-        for evaluation in evaluator.trace:
-            self._consider(evaluation)
-
-    def run(self) -> Outcome:
-        """Run the method to its end or to a limit."""
-        task = self._task
-        problem = Problem(
-            x=task.x,
-            modes=task.modes,
-            norm=task.norm,
-            objective=task.objective,
-            start=task.start,
-            spectra=self._evaluator.spectra,
-            rng=np.random.Generator(np.random.Philox(key=[task.seed, 0])),
-        )
-        proposals = task.method.propose(problem)
-        try:
-            batch = next(proposals)
-            while True:
-                answers = []
-                for proposal in batch:
-                    known = self._evaluator.journalled(proposal)
-                    if not known and (why := self._limit()) is not None:
-                        return why
-                    answers.append(self._evaluator.evaluate(proposal))
-                    if not known:
-                        self._record(answers[-1].evaluation)
-                batch = proposals.send(answers)
-        except StopIteration:
-            pass
-        finally:
-            proposals.close()
-        best = self._best
-        met = best is not None and task.objective.met(best.num_params, best.error)
-        return Outcome.REACHED if met else Outcome.EXHAUSTED
-
-    def _limit(self) -> Outcome | None:
-        task = self._task
-        if task.stop is not None and (why := task.stop()) is not None:
-            return why
-        if task.max_evaluations is not None:
-            if len(self._evaluator.trace) >= task.max_evaluations:
-                return Outcome.BUDGET
-        if task.max_seconds is not None and time.monotonic() - self._begun >= task.max_seconds:
-            return Outcome.TIME
-        return None
-
-    def _record(self, evaluation: Evaluation) -> None:
-        better = self._consider(evaluation)
-        if self._run is not None:
-            self._run.add(evaluation, best=better)
-            if better:
-                self._run.save_best(
-                    self.require_best(), self.best_network(), pareto_front(self._evaluator.trace)
-                )
-        if self._task.progress is not None and self._best is not None:
-            self._task.progress(evaluation, as_candidate(self._best))
-
-    def _consider(self, evaluation: Evaluation) -> bool:
-        if not math.isfinite(evaluation.error):
-            return False
-        order, best = self._task.objective.order, self._best
-        if best is not None:
-            now = order(evaluation.num_params, evaluation.error)
-            if not now < order(best.num_params, best.error):
-                return False
-        self._best = evaluation
-        self._network = self._evaluator.network(evaluation)
-        return True
-
-    def require_best(self) -> Candidate:
-        """Return the best candidate; nothing fitted is an error of the caller's limits."""
-        if self._best is None:
-            failures = [e.failure for e in self._evaluator.trace if e.failure]
-            why = f" The last failure: {failures[-1]}" if failures else ""
-            raise InputError(
-                f"the search ended before any structure was fitted; allow more evaluations or "
-                f"time.{why}"
-            )
-        return as_candidate(self._best)
-
-    def best_network(self) -> Network:
-        """Return the network of the best candidate, fitted again only if it was lost."""
-        assert self._best is not None
-        if self._network is None:
-            self._network = self._evaluator.refit(self._best)
-        return self._network
-
-    def save(self) -> None:
-        """Write the best so far, when the search ends by an exception."""
-        if self._run is not None and self._best is not None:
-            self._run.save_now(
-                self.require_best(), self.best_network(), pareto_front(self._evaluator.trace)
-            )
-
-    def spectra(self, cuts: CutSpectra, net: Network) -> dict[str, Any]:
-        """Return the spectra for the report: of every mode, and of the bonds of a tree."""
-        modes = {}
-        for mode in self._task.modes:
-            values = cuts.singular_values([mode])
-            if values is not None and len(self._task.modes) > 1:
-                modes[mode] = [float(s) for s in values]
-        bonds: dict[str, list[float]] = {}
-        if net.structure.is_tree and len(net.structure.nodes) > 1:
-            import tnet
-
-            found = tnet.bond_spectra(net)
-            bonds = {bond: [float(s) for s in values] for bond, values in found.items()}
-        return {"modes": modes, "bonds": bonds}
+        return drive(task, store, run, record)
