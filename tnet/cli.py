@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any, NoReturn, final
 
 from contraction import errors
 from tnet.console import Console, ExitCode
@@ -32,6 +32,7 @@ EPILOG = """exit status: 0 done, 1 internal error, 2 usage, 3 bad input data, 4 
 8 device or optional package missing, 130 interrupted, 143 terminated"""
 
 
+@final
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UsageError` instead of ending the process."""
 
@@ -93,8 +94,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace, console: Con
     with warnings.catch_warnings():
         if not console.verbose:
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("once", category=UserWarning, module=_OURS)
-            warnings.filterwarnings("once", category=errors.PrecisionWarning)
+            warnings.filterwarnings("always", category=UserWarning, module=_OURS)
+            warnings.filterwarnings("always", category=errors.PrecisionWarning)
         warnings.showwarning = _shower(console)
         with limited_threads(args.threads):
             return int(handler(args, console) or 0)
@@ -104,8 +105,13 @@ _OURS = r"(contraction|tnet|structure_search|integrators)\b"
 
 
 def _shower(console: Console) -> Any:
+    said: set[str] = set()
+
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.warn(" ".join(str(message).split()))
+        text = " ".join(str(message).split())
+        if text not in said:
+            said.add(text)
+            console.warn(text)
 
     return show
 

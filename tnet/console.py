@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any, TextIO, final
@@ -248,17 +248,33 @@ class Console:
             with _rich_progress(self._rich(sys.stderr), total, label) as shown:
                 yield shown
         else:
-            yield Progress(total, label, self.note if self.progress_wanted else None)
+            lines = ProgressLines(self.note) if self.progress_wanted else None
+            yield Progress(total, label, lines)
 
 
+@final
 class Progress:
-    """Progress as plain lines: one per tenth of the way or per half minute, with the ETA."""
+    """A count of steps that a command shows while it works.
 
-    def __init__(self, total: int | None, label: str, write: Any = None) -> None:
+    Parameters
+    ----------
+    total
+        Number of steps, or None if that is not known.
+    label
+        What is being counted.
+    show
+        Called as ``show(progress, status)`` after every change; None shows nothing.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        label: str,
+        show: Callable[[Progress, str], None] | None = None,
+    ) -> None:
         self.total, self.label, self.done = total, label, 0
-        self._write = write
-        self._start = self._last = time.monotonic()
-        self._tenths = 0
+        self.start = time.monotonic()
+        self._show = show
 
     def advance(self, steps: int = 1, status: str = "") -> None:
         """Count `steps` more; `status` is a short text such as "best error 3.1e-3"."""
@@ -267,20 +283,29 @@ class Progress:
     def update(self, done: int, status: str = "", *, total: int | None = None) -> None:
         """Say that `done` steps are done (and, if given, that there are `total`)."""
         self.done, self.total = done, total if total is not None else self.total
-        self._show(status)
+        if self._show is not None:
+            self._show(self, status)
 
-    def _show(self, status: str) -> None:
-        if self._write is None:
-            return
-        now = time.monotonic()
-        tenths = 10 * self.done // self.total if self.total else 0
+
+@final
+class ProgressLines:
+    """Progress as plain lines: one per tenth of the way or per half minute, with the ETA."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._last = time.monotonic()
+        self._tenths = 0
+
+    def __call__(self, progress: Progress, status: str) -> None:
+        """Write a line if one is due."""
+        now, total, done = time.monotonic(), progress.total, progress.done
+        tenths = 10 * done // total if total else 0
         if tenths <= self._tenths and now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._tenths, self._last = max(tenths, self._tenths), now
-        parts = [f"{self.label} {self.done}" + (f"/{self.total}" if self.total else ""), status]
-        if self.total and 0 < self.done < self.total:
-            left = (now - self._start) / self.done * (self.total - self.done)
-            parts.append(f"eta {format_seconds(left)}")
+        parts = [f"{progress.label} {done}" + (f"/{total}" if total else ""), status]
+        if total and 0 < done < total:
+            parts.append(f"eta {format_seconds((now - progress.start) / done * (total - done))}")
         self._write("  ".join(part for part in parts if part))
 
 
@@ -301,13 +326,12 @@ def _rich_progress(console: Any, total: int | None, label: str) -> Iterator[Prog
         transient=True,
     )
 
-    class Live(Progress):
-        def _show(self, status: str) -> None:
-            bar.update(task, completed=self.done, total=self.total, status=status)
+    def show(progress: Progress, status: str) -> None:
+        bar.update(task, completed=progress.done, total=progress.total, status=status)
 
     with bar:
         task = bar.add_task("", total=total, status="")
-        yield Live(total, label)
+        yield Progress(total, label, show)
 
 
 def _numeric(cell: Any) -> bool:

@@ -26,6 +26,7 @@ from tnet.options import (
 if TYPE_CHECKING:
     from tnet.inputs import Data
     from tnet.network import Network
+    from tnet.structure import Structure
 
 FORMATS = {  # on the command line -> the function of `tnet` that returns the structure
     "tt": "tensor_train",
@@ -58,7 +59,8 @@ def register(subparsers: Any) -> None:
         type=parse_formats,
         default=("tt",),
         metavar="F[,F...]",
-        help=f"one or more of {', '.join(FORMATS)} (tt)",
+        help=f"one or more of {', '.join(FORMATS)}, or NET.tnet for the structure and the largest "
+        "ranks of that network (tt)",
     )
     parser.add_argument("--tol", type=parse_tolerance, metavar="T", help="relative error allowed")
     parser.add_argument("--rank", type=parse_ranks, metavar="R[,R...]", help="rank(s) of the bonds")
@@ -78,14 +80,17 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
-        if name not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no format; known: {', '.join(FORMATS)}")
+        if name not in FORMATS and not name.endswith(".tnet"):
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no format; known: {', '.join(FORMATS)}, NET.tnet"
+            )
     return names
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Decompose, show and save; code 5 if a tolerance was not reached."""
-    if args.tol is None and args.rank is None and args.max_params is None and args.ratio is None:
+    goals = (args.tol, args.rank, args.max_params, args.ratio)
+    if all(goal is None for goal in goals) and not all(f.endswith(".tnet") for f in args.format):
         raise UsageError("say how far to go: --tol, --rank, --max-params or --ratio.")
     if args.out is not None and len(args.format) > 1:
         raise UsageError("--out takes one network; give one --format.")
@@ -126,27 +131,39 @@ def _network(x: Any, data: Data, name: str, args: argparse.Namespace) -> Network
     import numpy as np
 
     import tnet
+    from tnet.formats import ranks_of
 
-    family = getattr(tnet, FORMATS[name])
     rng = np.random.default_rng(args.seed)
+    structure = _structure(name, data)
     if args.missing is MissingChoice.MASK and data.missing:
-        if args.rank is None or args.tol or args.max_params or args.ratio:
+        if args.tol or args.max_params or args.ratio:
             raise UsageError(
-                f"{data.missing} entries are missing: a fit around them needs --rank, and nothing "
-                "but --rank."
+                f"{data.missing} entries are missing, and a fit around them takes its ranks from "
+                "--rank; leave --tol, --max-params and --ratio out."
             )
-        return tnet.fit(x, family(data.modes, args.rank), rng=rng).network
+        ranks = ranks_of(args.rank, list(structure.ranks))
+        return tnet.fit(x, structure.resized(ranks), rng=rng).network
     budgets = [args.max_params] if args.max_params else []
     if args.ratio:
         budgets.append(int(data.array.size / args.ratio))
     return tnet.decompose(
         x,
-        lambda shape: family(data.modes),
+        structure if name.endswith(".tnet") else lambda _: structure,
         tol=args.tol,
         ranks=args.rank,
         max_params=min(budgets) if budgets else None,
         rng=rng,
     )
+
+
+def _structure(name: str, data: Data) -> Structure:
+    """Return the structure called `name` on the modes of the data, or that of a file."""
+    import tnet
+
+    if name.endswith(".tnet"):
+        return tnet.file_info(name).structure
+    found: Structure = getattr(tnet, FORMATS[name])(data.modes)
+    return found
 
 
 def _document(name: str, net: Network, data: Data, seconds: float) -> dict[str, Any]:

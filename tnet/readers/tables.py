@@ -12,7 +12,7 @@ import math
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -32,6 +32,7 @@ LONGEST_LINE = 1 << 20
 LARGEST_INDEX = 2**62
 
 
+@final
 class Entries:
     """Entries read so far, kept in 8 bytes per number."""
 
