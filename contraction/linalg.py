@@ -38,7 +38,15 @@ from contraction.svd_ladder import (
     times_power,
 )
 
-__all__ = ["adjoint", "eigh", "polar", "qr", "singular_values", "solve_psd", "svd"]
+__all__ = [
+    "adjoint",
+    "eigh",
+    "polar",
+    "qr",
+    "singular_values",
+    "solve_psd",
+    "svd",
+]
 
 
 def qr(x: Array) -> tuple[Array, Array]:
@@ -82,6 +90,12 @@ def qr(x: Array) -> tuple[Array, Array]:
     q: Any = xp.conj(p) if _is_complex(x) else p
     R = R * q[..., :, None]
     return Q * p[..., None, :], R if shift == 0 else times_power(R, shift)
+
+
+def identity_like(x: Array, xp: Namespace) -> Array:
+    """Return the identity of the size, dtype and device of the square matrix `x`."""
+    found: Array = xp.eye(x.shape[0], dtype=x.dtype, device=device(x))
+    return found
 
 
 def svd(x: Array) -> tuple[Array, Array, Array]:
@@ -285,7 +299,7 @@ def solve_psd(A: Array, B: Array, *, ridge: float = 0.0) -> Array:
         A, B = times_power(A, -shift), times_power(B, -shift)
     if ridge:
         mean = float(xp.sum(xp.real(xp.linalg.diagonal(detached(A))))) / A.shape[0]
-        A = A + ridge * mean * xp.eye(A.shape[0], dtype=A.dtype, device=device(A))
+        A = A + ridge * mean * identity_like(A, xp)
     columns = B if len(B.shape) == 2 else B.reshape(-1, 1)
     X = _cholesky_solve(A, columns, xp)
     if X is None:

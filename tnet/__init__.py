@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from tnet.norms import log_norm as log_norm
     from tnet.norms import norm as norm
     from tnet.norms import relative_error as relative_error
+    from tnet.spectra import bond_spectra as bond_spectra
     from tnet.storage import FileInfo as FileInfo
     from tnet.storage import file_info as file_info
     from tnet.storage import load as load
@@ -90,6 +91,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.gauge": ["move_center", "orthogonalize"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
+        "tnet.spectra": ["bond_spectra"],
         "tnet.storage": ["FileInfo", "file_info", "load", "save"],
         "tnet.structure": ["Structure"],
         "tnet.text_drawing": ["draw_text"],

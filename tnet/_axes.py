@@ -42,21 +42,19 @@ def fold(matrix: Array, shape: Sequence[int], axis: int, xp: Namespace) -> Array
 def apply_matrix(x: Array, matrix: Array, axis: int, xp: Namespace) -> Array:
     """Return the product of `matrix` (k, n) with axis `axis` (n) of `x`; the axis becomes k."""
     shape = tuple(x.shape)
+    target = (*shape[:axis], matrix.shape[0], *shape[axis + 1 :])
     before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     transposed: Any = matrix.T  # type: ignore[attr-defined]
-    rows = matrix.shape[0]
+    product: Array
     if before == 1:
-        return (matrix @ x.reshape(shape[axis], after)).reshape(
-            *shape[:axis], rows, *shape[axis + 1 :]
-        )
-    if after == 1:
-        return (x.reshape(before, shape[axis]) @ transposed).reshape(
-            *shape[:axis], rows, *shape[axis + 1 :]
-        )
-    if after < SMALL:
+        product = matrix @ x.reshape(shape[axis], after)
+    elif after == 1:
+        product = x.reshape(before, shape[axis]) @ transposed
+    elif after < SMALL:
         return fold(unfold(x, axis, xp) @ transposed, shape, axis, xp)
-    product: Array = xp.matmul(matrix, x.reshape(before, shape[axis], after))
-    return product.reshape(*shape[:axis], rows, *shape[axis + 1 :])
+    else:
+        product = xp.matmul(matrix, x.reshape(before, shape[axis], after))
+    return product.reshape(*target)
 
 
 def contiguous(x: Array) -> Array:

@@ -1,0 +1,105 @@
+"""Triangular factors R with R^H R = x^H x: by QR without Q, or faster by Cholesky of the Gram."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import Array, eps, namespace, namespace_name, require_finite
+from contraction.errors import InputError, ShapeError
+from contraction.linalg import adjoint, eigh, identity_like
+from contraction.svd_ladder import exponent, failures_of_lapack, times_power
+
+
+def r_factor(x: Array) -> Array:
+    """Return R with R^H R = x^H x by a QR factorisation that never forms Q.
+
+    Parameters
+    ----------
+    x
+        Matrix (m, n).
+
+    Returns
+    -------
+    Array
+        (k, n), k = min(m, n), upper triangular; its signs are not fixed.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError
+        As `qr`.
+
+    Notes
+    -----
+    2 m n^2 - 2 n^3 / 3 flops (m >= n): half of `qr`. Small singular values keep their absolute
+    accuracy eps ||x||, which those of a Gram matrix do not.
+
+    Examples
+    --------
+    >>> R = r_factor(np.array([[3.0], [4.0]]))
+    >>> abs(R).tolist()
+    [[5.0]]
+    """
+    if len(x.shape) != 2:
+        raise ShapeError(f"r_factor takes a matrix, got shape {tuple(x.shape)}.")
+    xp = namespace(x)
+    shift = exponent(x, xp)
+    y: Any = x if shift == 0 else times_power(x, -shift)
+    if namespace_name(x) == "numpy":
+        R: Any = np.linalg.qr(y, mode="r")
+    elif namespace_name(x) == "torch":
+        R = xp.linalg.qr(y, mode="r")[1]
+    else:
+        R = xp.linalg.qr(y)[1]
+    found: Array = R if shift == 0 else times_power(R, shift)
+    return found
+
+
+def gram_factor(x: Array) -> Array:
+    """Return R with R^H R = x^H x up to rounding of the Gram matrix, by Cholesky.
+
+    Parameters
+    ----------
+    x
+        Matrix (m, n), of moderate size (its squares must stay in range).
+
+    Returns
+    -------
+    Array
+        (n, n). Where the Gram matrix is singular to rounding, n eps times its trace is added to
+        the diagonal; if even that is not enough, R is a square root from the eigenvectors.
+
+    Notes
+    -----
+    m n^2 flops for the Gram matrix (NumPy uses its symmetry) and n^3 / 3 for Cholesky: a few
+    times faster than `r_factor`. Singular values below sqrt(eps) ||x|| are lost.
+
+    Examples
+    --------
+    >>> R = gram_factor(np.array([[3.0], [4.0]]))
+    >>> R.tolist()
+    [[5.0]]
+    """
+    xp = namespace(x)
+    G: Any = adjoint(x, xp) @ x
+    trace = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
+    n = G.shape[0]
+    if not math.isfinite(trace):
+        require_finite(x, what="the matrix to factorise")
+        raise InputError("the squares of the entries overflow; scale the matrix first.")
+    if trace == 0.0:
+        zero: Array = xp.zeros_like(G)
+        return zero
+    for lift in (0.0, n * eps(x)):
+        try:
+            L = xp.linalg.cholesky(G + lift * trace * identity_like(G, xp) if lift else G)
+        except failures_of_lapack():
+            continue
+        if math.isfinite(float(xp.real(L[-1, -1]))):  # CuPy says NaN instead of raising
+            return adjoint(L, xp)
+    w, V = eigh(G)
+    root = xp.sqrt(xp.clip(w, 0.0, None))
+    found: Array = root[:, None] * adjoint(V, xp)
+    return found
