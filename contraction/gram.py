@@ -35,14 +35,18 @@ SMALLEST_SLICE = 1 << 11  # entries; below, the call costs more than the arithme
 BLOCK = 1 << 20  # entries of a converted or gathered block: 8 MB, what a cache holds
 
 
-def wide(x: Array) -> Array:
-    """Return `x` in double precision; itself if it is."""
-    kind = dtype_name(x)
-    if kind == WIDE[kind]:
+def cast(x: Array, kind: str) -> Array:
+    """Return `x` in the dtype called `kind`; itself if it is."""
+    if dtype_name(x) == kind:
         return x
     xp = namespace(x)
-    converted: Array = xp.astype(x, dtype_in(xp, WIDE[kind]))
+    converted: Array = xp.astype(x, dtype_in(xp, kind))
     return converted
+
+
+def wide(x: Array) -> Array:
+    """Return `x` in double precision; itself if it is."""
+    return cast(x, WIDE[dtype_name(x)])
 
 
 def adjoint(x: Array, xp: Namespace) -> Array:
@@ -52,35 +56,44 @@ def adjoint(x: Array, xp: Namespace) -> Array:
     return out
 
 
-def matrices(x: Array) -> Iterator[Array]:
-    """Cut the unfolding of a (before, n, after) array into double-precision matrices (n, c).
+def matrices(x: Array, kind: str = "") -> Iterator[Array]:
+    """Cut the unfolding of a (before, n, after) array into matrices (n, c), double by default.
 
     Views where they are large enough to be worth a call and need no conversion; else gathered
     copies of about `BLOCK` entries.
     """
     before, n, after = (int(size) for size in x.shape)
-    narrow = dtype_name(x) != WIDE[dtype_name(x)]
-    step = max(BLOCK // max(n, 1), 1) if narrow else max(before, after)
+    kind = kind or WIDE[dtype_name(x)]
+    converts = dtype_name(x) != kind
+    step = max(BLOCK // max(n, 1), 1) if converts else max(before, after)
     if before == 1:
         for low in range(0, after, step):
-            yield wide(x[0, :, low : low + step])
+            yield cast(x[0, :, low : low + step], kind)
     elif after == 1:
         for low in range(0, before, step):
-            yield wide(x[low : low + step, :, 0]).T  # type: ignore[attr-defined]
+            yield cast(x[low : low + step, :, 0], kind).T  # type: ignore[attr-defined]
     elif n * after >= SMALLEST_SLICE:
         for row in range(before):
             for low in range(0, after, step):
-                yield wide(x[row, :, low : low + step])
+                yield cast(x[row, :, low : low + step], kind)
     else:
         xp = namespace(x)
         rows = max(BLOCK // (n * after), 1)
         for low in range(0, before, rows):
             some = xp.permute_dims(x[low : low + rows], (1, 0, 2))
-            yield wide(some.reshape(n, -1))
+            yield cast(some.reshape(n, -1), kind)
 
 
-def gram(parts: Iterable[Array]) -> Array:
+def gram(parts: Iterable[Array], *, products: str = "") -> Array:
     """Return G = M M^H of an unfolding M that comes in parts (before, n, after).
+
+    Parameters
+    ----------
+    parts
+        Arrays (before, n, after).
+    products
+        Dtype in which blocks are multiplied, by default double precision; the sum over blocks
+        is in double precision always.
 
     Returns
     -------
@@ -101,8 +114,8 @@ def gram(parts: Iterable[Array]) -> Array:
     with np.errstate(all="ignore"):  # what overflows is found and scaled by the caller
         for part in parts:
             xp = namespace(part)
-            for A in matrices(part):
-                G: Any = A @ adjoint(A, xp)
+            for A in matrices(part, products):
+                G: Any = wide(A @ adjoint(A, xp))
                 if total is None:
                     total = G
                 else:

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from contraction.arrays import Array, namespace, namespace_name, require_finite
 from contraction.basis import Unfolding, unfolding
-from contraction.gram import project
+from contraction.gram import project, squared_norm
 
 
 class AbstractTarget(ABC):
@@ -54,6 +54,10 @@ class AbstractTarget(ABC):
     @abstractmethod
     def dense(self) -> Array:
         """Return the target as an array with the axes `legs`."""
+
+    @abstractmethod
+    def squared_norm(self) -> float | None:
+        """Return the squared norm, or None where measuring it costs more than it saves."""
 
     @abstractmethod
     def require_finite(self) -> None:
@@ -126,6 +130,10 @@ class DenseTarget(AbstractTarget):
         shaped: Any = self.array.reshape(tuple(self.size[leg] for leg in self.legs))
         dense: Array = shaped
         return dense
+
+    def squared_norm(self) -> float | None:
+        """Return the squared norm, summed in double precision."""
+        return squared_norm([self.array.reshape(1, 1, self.entries)])
 
     def require_finite(self) -> None:
         """Check what the user passed."""

@@ -17,18 +17,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, namespace
+from contraction.arrays import Array, dtype_name, eps, namespace
 from contraction.errors import NonFiniteError
 from contraction.factor import Basis, Method, left_basis
 from contraction.gram import empty_basis
 from contraction.truncation import Truncation
 from tnet.decomposition.target import AbstractTarget
 from tnet.trees import RootedTree
+
+SINGLE_TOL = 3e-3  # share of the norm above which single precision finds the same basis
+LARGEST_SHARE = 0.999  # a tolerance is below one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,7 @@ class _Run:
         self.arrays: dict[str, Array] = {}
         self.ready: list[str] = []  # nodes whose children are done, with more than one row
         self.norm: float | None = None
+        self.square: float | None = None  # of the norm of what is left, where it was measured
         self.used = 0.0  # squared relative error so far
         self.shares = sum(rank > 1 for rank in goal.free.values())
         self.discarded: dict[str, float] = {}
@@ -174,7 +178,7 @@ class _Run:
         if not self.target.adjacent(self.group(node)):
             self.target = self.target.arranged(arrangement(self.tree, self.target, self.arrays))
         group = self.group(node)
-        basis = self.basis(node, group)
+        basis, rest = self.quick(node, group) or self.thorough(node, group)
         self.norm = basis.norm if self.norm is None else self.norm
         if self.norm > 0.0:
             self.discarded[bond] = basis.discarded / self.norm
@@ -182,25 +186,65 @@ class _Run:
         self.used += self.discarded.get(bond, 0.0) ** 2
         self.methods[bond] = basis.method
         self.shares -= self.goal.free[bond] > 1
-        self.target = self.target.compressed(group, bond, basis.U)
+        self.target = rest
         self.store(node, group, basis.U)
         above = self.parent_if_done(node)
         if above is not None:
             self.arrive(above)
 
-    def basis(self, node: str, group: Sequence[str]) -> Basis:
-        """Return the basis at `node`, within its share of the error."""
-        goal, cap = self.goal, self.cap(node)
-        left = max(goal.tol**2 - self.used, 0.0) / max(self.shares, 1)
-        share = math.sqrt(left) if self.goal.free[self.tree.bond[node]] > 1 else 0.0
-        return left_basis(
+    def share(self, node: str) -> float:
+        """Return the relative error that the bond above `node` may make."""
+        left = max(self.goal.tol**2 - self.used, 0.0) / max(self.shares, 1)
+        return math.sqrt(left) if self.goal.free[self.tree.bond[node]] > 1 else 0.0
+
+    def thorough(self, node: str, group: Sequence[str]) -> tuple[Basis, AbstractTarget]:
+        """Return the basis at `node` by the method asked for, and the projected target."""
+        share, goal = self.share(node), self.goal
+        self.square = None
+        basis = left_basis(
             self.target.unfolded(group),
-            Truncation(tol=min(share, 0.999), max_rank=cap),
+            Truncation(tol=min(share, LARGEST_SHARE), max_rank=self.cap(node)),
             allowed=None if self.norm is None else share * self.norm,
             norm=self.norm,
             method=goal.method,
             rng=goal.rng,
         )
+        return basis, self.target.compressed(group, self.tree.bond[node], basis.U)
+
+    def quick(self, node: str, group: Sequence[str]) -> tuple[Basis, AbstractTarget] | None:
+        """Find the basis in single precision and measure in double what it discards.
+
+        None where that is not safe: the cut must lie above what single precision can judge, or
+        the tolerance hold as measured.
+        """
+        share, cap, rows = self.share(node), self.cap(node), self.target.rows(group)
+        cuts = share >= SINGLE_TOL or (cap is not None and cap < rows)
+        wide = dtype_name(self.like) in ("float64", "complex128")
+        if not (cuts and wide and rows >= 32 and self.target.entries >= 1 << 15):
+            return None
+        if self.goal.method is not Method.AUTO:
+            return None
+        before = self.square if self.square is not None else self.target.squared_norm()
+        if before is None or not 1e-250 < before < 1e250:
+            return None
+        norm = self.norm or math.sqrt(before)
+        basis = left_basis(
+            self.target.unfolded(group),
+            Truncation(tol=min(share, LARGEST_SHARE), max_rank=cap),
+            allowed=share * norm,
+            method=Method.GRAM_SINGLE,
+        )
+        if self.goal.tol == 0.0 and basis.discarded < SINGLE_TOL * norm:
+            return None
+        rest = self.target.compressed(group, self.tree.bond[node], basis.U)
+        after = rest.squared_norm()
+        lost = max(before - (after or 0.0), 0.0)
+        within = lost <= (share * norm) ** 2
+        if not within and (int(basis.U.shape[1]) != cap or lost < (SINGLE_TOL * norm) ** 2):
+            return None
+        self.square = after
+        floor = math.sqrt(8.0 * eps("float64")) * norm
+        return replace(basis, norm=norm, discarded=math.sqrt(lost), floor=floor), rest
 
     def store(self, node: str, group: Sequence[str], U: Array) -> None:
         """Keep U, with rows in the order of `group`, as the array of `node`."""
