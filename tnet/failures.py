@@ -35,6 +35,10 @@ EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.DeviceError, ExitCode.MISSING_DEVICE),
     (errors.BackendError, ExitCode.MISSING_DEVICE),
     (MemoryError, ExitCode.MEMORY),
+    (FileNotFoundError, ExitCode.BAD_INPUT),
+    (PermissionError, ExitCode.BAD_INPUT),
+    (IsADirectoryError, ExitCode.BAD_INPUT),
+    (NotADirectoryError, ExitCode.BAD_INPUT),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
 )
 

@@ -150,6 +150,7 @@ def test_options_stand_before_or_after_the_command(plugged) -> None:
         (ModuleNotFoundError("No module named 'h5py'", name="h5py"), 8),
         (ModuleNotFoundError("No module named 'tnet.x'", name="tnet.x"), 1),
         (errors.ConvergenceError("no"), 1),
+        (FileNotFoundError(2, "No such file or directory", "x.tnet"), 3),
         (OSError(28, "No space left on device", "x.tnet"), 1),
         (ZeroDivisionError("oops"), 1),
         (KeyboardInterrupt(), 130),
@@ -463,7 +464,7 @@ def test_info_on_data_networks_and_runs(tmp_path, capsys) -> None:
     assert (folder["events"], folder["best"]["num_params"]) == (2, 40)
     assert cli.main(["info", *paths]) == 0
     shown = capsys.readouterr().out
-    for line in ("shape     2 x 3 x 4", "run.seed", "core"):
+    for line in ("shape     2 x 3 x 4", "seed", "core", "method greedy"):
         assert line in shown
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ ALWAYS_SCANNED = 64 * 1024**2  # bytes; reading this much takes no time worth an
 MOST_LISTED = 100
 MOST_NODES_DRAWN = 64
 LARGEST_JSON = 16 * 1024**2
+LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 def register(subparsers: Any) -> None:
@@ -201,12 +204,30 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
 
 
 def _flat(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    hidden = {"source", "findings", "drawing"}
+    """Yield (name, value) of what is worth a line; a run's own JSON one level deep."""
+    hidden = {"source", "findings", "drawing", "entries"}
     for name, value in document.items():
-        if isinstance(value, Mapping) and name in ("run", "best"):
-            scalars = (str, int, float)
-            yield from ((f"{name}.{k}", v) for k, v in value.items() if isinstance(v, scalars))
+        if name == "run":
+            yield from _run_lines(value)
+        elif name == "best" and isinstance(value, Mapping):
+            yield from ((f"best {k}", v) for k, v in value.items() if isinstance(v, _SCALARS))
         elif name not in hidden:
+            yield name, value
+
+
+_SCALARS = (str, int, float)
+
+
+def _run_lines(run: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in run.items():
+        if name == "argv" and isinstance(value, list):
+            yield "command", shlex.join(["tnet", *map(str, value[1:])])
+        elif name == "created" and isinstance(value, float) and 0 < value < LAST_SECOND:
+            yield name, datetime.fromtimestamp(value, UTC).isoformat(" ", "seconds")
+        elif isinstance(value, Mapping):
+            inner = {k: v for k, v in value.items() if isinstance(v, _SCALARS)}
+            yield name, inner
+        elif isinstance(value, _SCALARS) and name != "format":
             yield name, value
 
 
