@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tnet.als.start import carried_over as carried_over
     from tnet.certificate import Certificate as Certificate
     from tnet.certificate import ErrorKind as ErrorKind
+    from tnet.convert import from_quimb as from_quimb
+    from tnet.convert import from_tensorly as from_tensorly
+    from tnet.convert import to_quimb as to_quimb
+    from tnet.convert import to_tensorly as to_tensorly
     from tnet.decomposition.entry import decompose as decompose
     from tnet.drawing import Drawing as Drawing
     from tnet.drawing import draw as draw
@@ -73,6 +77,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.options": ["ALS", "Fit", "FitOutcome"],
         "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
+        "tnet.convert": ["from_quimb", "from_tensorly", "to_quimb", "to_tensorly"],
         "tnet.decomposition.entry": ["decompose"],
         "tnet.drawing": ["Drawing", "draw", "draw_axes", "draw_svg"],
         "tnet.evaluation": ["evaluate", "select", "sum_over"],
