@@ -123,7 +123,7 @@ class Library:
 
     def multiply_sum(self, step: Step) -> Binary:
         """Return the fused product and sum of two arrays along axes laid out alike."""
-        if self.name == "numpy":
+        if self.name == "numpy" and step.subscripts:
             einsum, subscripts = np.einsum, step.subscripts
             return lambda a, b: einsum(subscripts, a, b, order="C")
         axes = step.sums
@@ -144,6 +144,8 @@ def bind(program: Program, name: str) -> Runner:
     loads = [(load.value, _load(load, library)) for load in program.loads]
     steps = [(_kernel(step, library), step.left, step.right) for step in program.steps]
     finish = _view(program.final, library)
+    # NumPy makes scalars of arrays without axes
+    scalar, asarray = name == "numpy" and not program.shape, np.asarray
 
     def run(values: list[Any]) -> Any:
         for i, prepare in loads:
@@ -152,8 +154,8 @@ def bind(program: Program, name: str) -> Runner:
         for kernel, i, j in steps:
             add(kernel(values[i], values[j]))
             values[i] = values[j] = None  # frees what nothing else holds
-        result = values[-1]
-        return result if finish is None else finish(result)
+        result = values[-1] if finish is None else finish(values[-1])
+        return asarray(result) if scalar else result
 
     return run
 

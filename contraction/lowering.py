@@ -174,17 +174,19 @@ class _Step:
         for order in self._merged(left, right):
             run = min(_run(x, order, self.sizes) for x in (left, right))
             seconds = self.model.multiply(self.b * self.m * self.n, run)
-            yield seconds, order, Way(Kernel.MULTIPLY, False, _singles(order), (), (), ())
+            yield seconds, order, Way(Kernel.MULTIPLY, False, singles(order), (), (), ())
 
     def _reduce(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
         summed = self.pair.summed
         volume = self.b * self.m * self.n * self.k
-        big = left if self.m >= self.n else right
-        run = _blocks_run(big, right if big is left else left, self.sizes)
-        seconds = self.model.multiply_sum(volume, run)
-        for order in self._merged(left, right):
-            kept = tuple(x for x in order if x not in summed)
-            yield seconds, kept, Way(Kernel.REDUCE, False, _singles(kept), (), (), summed)
+        big, small = (left, right) if self.m >= self.n else (right, left)
+        along = big[-1] in summed
+        seconds = self.model.multiply_sum(volume, _blocks_run(big, small, self.sizes), along=along)
+        held = set(big)
+        extra = tuple(x for x in small if x not in held)
+        kept = tuple(x for x in big if x not in summed)
+        for order in dict.fromkeys([(*kept, *extra), (*extra, *kept)]):
+            yield seconds, order, Way(Kernel.REDUCE, False, singles(order), (), (), summed)
 
     def _merged(self, left: Order, right: Order) -> list[Order]:
         """Return orders of all labels that follow one operand and fit the other in."""
@@ -213,7 +215,10 @@ class _Step:
         sums = [labels for what, labels in blocks if what == SUMMED]
         last = blocks[-1][0]
         if last != BATCH and sums == [k]:
+            # reading across the memory costs the packing of the product some locality
+            across = last == KEPT and len(blocks) > 1
             views = (len(blocks) > 1) * self.model.view
+            views += across * 0.3 * self._volume(order) / self.model.bandwidth
             if len(kept) <= 1:
                 yield _Seen((), kept[0] if kept else (), False, views)
                 return
@@ -234,14 +239,15 @@ class _Step:
         loops = math.prod([self._volume(labels) for labels in outer])
         batch = self.b * loops
         m, n = (self.m // loops, self.n) if a.outer else (self.m, self.n // max(loops, 1))
-        seconds = a.seconds + b.seconds + self.model.matmul(batch, m, n, self.k)
+        looks, matmul = a.seconds + b.seconds, self.model.matmul
+        seconds = (looks + matmul(batch, m, n, self.k), looks + matmul(batch, n, m, self.k))
         for groups in self._batches(left, right, a, b, outer):
             flat = tuple(x for labels in groups for x in labels)
             for swapped in (False, True):
                 rows, columns = (b.inner, a.inner) if swapped else (a.inner, b.inner)
                 copies = (b.copied, a.copied) if swapped else (a.copied, b.copied)
                 way = Way(Kernel.MATMUL, swapped, groups, rows, columns, k, *copies)
-                yield seconds, (*flat, *rows, *columns), way
+                yield seconds[swapped], (*flat, *rows, *columns), way
 
     def _batches(
         self, left: Order, right: Order, a: _Seen, b: _Seen, outer: tuple[Order, ...]
@@ -307,5 +313,6 @@ def _blocks_run(big: Order, small: Order, sizes: Sequence[int]) -> int:
     return _run(small, big, sizes)
 
 
-def _singles(labels: Order) -> tuple[Order, ...]:
+def singles(labels: Order) -> tuple[Order, ...]:
+    """Return each label as a group of its own."""
     return tuple((label,) for label in labels)

@@ -170,7 +170,11 @@ def _search_connected(
         return _rotate(best, count, score)
     if seconds is None and score.of(best)[-1] < WORTH:
         return best
-    best = score.best(_trials(best, leaves, canonical.output, sizes, seconds))
+    trials = sorted(
+        dict.fromkeys(_trials(best, leaves, canonical.output, sizes, seconds)),
+        key=lambda pairs: _estimate(canonical, pairs),
+    )
+    best = score.best([best, *trials[:2]])
     return score.best([best, _reconfigured(best, leaves, canonical.output, sizes, objective)])
 
 
@@ -275,6 +279,13 @@ def _trials(
         alpha = (1.0, 0.5, 2.0, 0.1)[seed % 4]
         temperature = 0.01 * 3.0 ** (seed % 5)
         yield greedy_pairs(leaves, output, sizes, alpha=alpha, temperature=temperature, seed=seed)
+
+
+def _estimate(canonical: Canonical, pairs: Pairs) -> int:
+    """Return the multiply-adds and 64 for each entry written: a quick measure of a tree."""
+    tree = build_tree(canonical, pairs)
+    count = len(tree.leaves)
+    return sum(tree.step_size(p) + 64 * tree.size(count + k) for k, p in enumerate(tree.pairs))
 
 
 def _reconfigured(

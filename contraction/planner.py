@@ -12,7 +12,7 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
-from contraction.cost import CPU
+from contraction.cost import CPU, MODELS
 from contraction.errors import MemoryBudgetError, PlanError
 from contraction.execute import Runner, bind, memory_orders, prepare
 from contraction.expressions import Term, equation_spec, read_equation, read_interleaved
@@ -37,8 +37,8 @@ class Compiled:
         found = self._runners.get((name, layouts))
         if found is None:
             program = self.program
-            if layouts is not None:
-                program = compile_program(self.canonical, self.pairs, CPU, layouts)
+            if layouts is not None or MODELS[name] is not CPU:
+                program = compile_program(self.canonical, self.pairs, MODELS[name], layouts)
             found = self._runners[name, layouts] = bind(program, name)
         return found
 
@@ -110,9 +110,9 @@ class Plan:
     def run(self, arrays: Sequence[Array]) -> Array:
         """Contract `arrays`, one for each input, and return the result.
 
-        The result has the common dtype of the arrays (integers become float64), lies in C
-        order, and shares no memory with them unless it merely views one. Arrays in another
-        memory order (transposed views) are taken as they are.
+        The result has the common dtype of the arrays (integers become float64) and shares no
+        memory with them unless it merely views one; its axes may lie in any order in memory.
+        Arrays that are transposed views are taken as they are.
 
         Raises
         ------

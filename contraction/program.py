@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from contraction.cost import CostModel
-from contraction.lowering import Kernel, Order, Way, choose_ways
+from contraction.lowering import Kernel, Order, Way, choose_ways, singles
 from contraction.spec import Canonical
 from contraction.tree import Tree, build_tree
 
 Shape = tuple[int, ...]
+SMALL_PRODUCT = 1 << 18  # entries up to which a product is best formed before it is summed
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -47,9 +48,9 @@ class Step(NamedTuple):
     view_left: View
     view_right: View
     sums: tuple[int, ...]  # axes that REDUCE sums over
-    subscripts: str  # the same in words, for a fused einsum of two operands
+    subscripts: str  # the same in words, for a fused einsum; empty where a plain sum is faster
     size: int  # entries of the result
-    copies: int  # entries copied to prepare the operands
+    copies: int  # entries of the copies and products that the step makes on its way
     flops: int
 
 
@@ -59,6 +60,7 @@ class Program(NamedTuple):
     loads: tuple[Load, ...]
     steps: tuple[Step, ...]
     final: View
+    shape: Shape
     seconds: float
     flops: int
     peak_size: int
@@ -96,13 +98,14 @@ def compile_program(
         step, shape = _step(tree, k, way, every, shapes)
         steps.append(step)
         shapes.append(shape)
-    final = _final(canonical, tree, every[-1], shapes[-1], fresh=count > 1)
+    final = _final(canonical, tree, every[-1], shapes[-1])
     flops = sum(s.flops for s in steps)
     flops += sum(
         math.prod(canonical.sizes[x] for x in canonical.inputs[ld.value]) for ld in loads if ld.sums
     )
-    peak, written = _memory(count, loads, steps, final)
-    return Program(loads, tuple(steps), final, seconds, flops, peak, written)
+    shape = tuple(canonical.sizes[x] for x in canonical.output)
+    peak, written = _memory(count, loads, steps)
+    return Program(loads, tuple(steps), final, shape, seconds, flops, peak, written)
 
 
 def _loads(
@@ -177,30 +180,44 @@ def _step(
     sizes, subscripts = tree.sizes, ""
     sums: tuple[int, ...] = ()
     batch = _fused(way.batch, (first, second), copies)
+    work = 0
     if way.kernel is Kernel.MATMUL:
-        a: list[Order | None] = [*_held(batch, first), way.m, way.summed]
-        b: list[Order | None] = [*_held(batch, second), way.summed, way.n]
-        made = (*batch, way.m, way.n)
+        ends = [way.m], [way.n]
+        if not (batch or way.m or way.n):
+            ends = [], []  # a scalar product of two vectors
+        a: list[Order | None] = [*_held(batch, first), *ends[0], way.summed]
+        b: list[Order | None] = [*_held(batch, second), way.summed, *ends[1]]
+        made = (*batch, *ends[0], *ends[1])
     else:
-        summed = _fused(tuple((x,) for x in way.summed), (first, second), copies)
+        summed = _fused(singles(way.summed), (first, second), copies)
         made = batch or ((),)
         a = _held((*made, *summed), first)
         b = _held((*made, *summed), second)
         if way.kernel is Kernel.REDUCE:
             sums = tuple(range(len(made), len(made) + len(summed)))
-            letters = SYMBOLS[: len(a)]  # axes of size one are broadcast
-            subscripts = f"{letters},{letters}->{letters[: len(made)]}"
+            work = tree.step_size(pair)
+            subscripts = _subscripts(len(a), len(made), first, second, way, work)
     shape = tuple(math.prod([sizes[x] for x in g]) for g in made)
     view_left = view_of(first, shapes[left], a, sizes, copied=copies[0])
     view_right = view_of(second, shapes[right], b, sizes, copied=copies[1])
-    copied = sum(
+    work += sum(
         tree.size(v) for v, w in ((left, view_left), (right, view_right)) if w.copied or w.last
     )
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
-    step = Step(
-        way.kernel, left, right, view_left, view_right, sums, subscripts, size, copied, flops
-    )
+    step = Step(way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops)
     return step, shape
+
+
+def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, work: int) -> str:
+    """Return the words of a fused einsum, or nothing where product and sum apart are faster.
+
+    The fused loop is slow when it sums over the outermost axis in memory, or on little data.
+    """
+    big = max(first, second, key=len)
+    if big[-1] not in way.summed and (work <= SMALL_PRODUCT or big[0] in way.summed):
+        return ""
+    letters = SYMBOLS[:axes]  # axes of size one are broadcast
+    return f"{letters},{letters}->{letters[:kept]}"
 
 
 def _held(groups: Sequence[Order], order: Order) -> list[Order | None]:
@@ -231,18 +248,16 @@ def _neighbours(x: int, y: int, place: dict[int, int], copied: bool) -> bool:
     return copied or place[y] == place[x] + 1
 
 
-def _final(canonical: Canonical, tree: Tree, order: Order, shape: Shape, *, fresh: bool) -> View:
+def _final(canonical: Canonical, tree: Tree, order: Order, shape: Shape) -> View:
     target = tuple(canonical.sizes[x] for x in canonical.output)
     if order == tree.output:
         return View(first=None if shape == target else target)
-    view = view_of(order, shape, [(x,) for x in tree.output], tree.sizes, copied=fresh)
+    view = view_of(order, shape, [(x,) for x in tree.output], tree.sizes, copied=False)
     wide = tuple(tree.sizes[x] for x in tree.output)
     return view._replace(last=None if wide == target else target)
 
 
-def _memory(
-    count: int, loads: Sequence[Load], steps: Sequence[Step], final: View
-) -> tuple[int, int]:
+def _memory(count: int, loads: Sequence[Load], steps: Sequence[Step]) -> tuple[int, int]:
     """Return the most entries alive at once, inputs apart, and the entries written in all."""
     held = {load.value: load.size for load in loads}
     alive = peak = written = sum(held.values())
@@ -251,7 +266,4 @@ def _memory(
         written += step.copies + step.size
         alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
         held[count + k] = step.size
-    if final.copied:
-        written += alive
-        peak = max(peak, 2 * alive)
     return peak, written
