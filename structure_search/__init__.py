@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from structure_search.methods.core_shape import CoreShape as CoreShape
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.random_search import RandomSearch as RandomSearch
+    from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
     from structure_search.objectives import MaxParams as MaxParams
     from structure_search.objectives import RelativeError as RelativeError
     from structure_search.results import Candidate as Candidate
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.core_shape": ["CoreShape"],
         "structure_search.methods.greedy": ["Greedy"],
         "structure_search.methods.random_search": ["RandomSearch"],
+        "structure_search.methods.smallest_first": ["SmallestFirst"],
         "structure_search.objectives": ["MaxParams", "RelativeError"],
         "structure_search.results": [
             "Candidate",

@@ -181,7 +181,11 @@ def _structure_of(target: Drawable) -> Structure:
 
 
 def _spectra_of(target: Drawable, given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    return given
+    if given is not None or not isinstance(target, Network) or not target.structure.is_tree:
+        return given
+    from tnet.spectra import bond_spectra  # only pictures of networks need it
+
+    return bond_spectra(target)
 
 
 def escape(text: str) -> str:

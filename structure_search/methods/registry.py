@@ -10,11 +10,13 @@ from structure_search.methods.base import AbstractMethod
 from structure_search.methods.core_shape import CoreShape
 from structure_search.methods.greedy import Greedy
 from structure_search.methods.random_search import RandomSearch
+from structure_search.methods.smallest_first import SmallestFirst
 
 METHODS: Mapping[str, Any] = {
     "CoreShape": CoreShape,
     "Greedy": Greedy,
     "RandomSearch": RandomSearch,
+    "SmallestFirst": SmallestFirst,
 }
 
 
