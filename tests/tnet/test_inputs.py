@@ -146,18 +146,41 @@ def test_hdf5_labels_name_the_modes(tmp_path) -> None:
     assert open_array(tmp_path / "x.h5").names == ("row", "column", "band")
 
 
+KINDS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_matlab_round_trip(tmp_path, compress) -> None:
     import scipy.io
 
-    content = {"x": X, "z": X[0] + 1j, "flag": X[0] > 0, "text": "no", "s": {"a": 1.0}}
+    content = {"s": {"a": 1.0}, "text": "no", "cell": np.array([1, "a"], object)}
+    content |= {"x": X, "z": X[0] + 1j, "flag": X[0] > 0, "w": (X + 1j).astype("c8")[0]}
+    content |= {f"n{kind}": np.arange(60).reshape(3, 4, 5).astype(kind) for kind in KINDS}
+    content |= {"none": np.zeros((0, 3)), "one": np.ones((1, 1))}
     scipy.io.savemat(tmp_path / "x.mat", content, do_compression=compress)
-    for key in ("x", "z", "flag"):
+    for key in set(content) - {"s", "text", "cell"}:
         found = open_array(tmp_path / "x.mat", key=key).array
         assert found.dtype == content[key].dtype
         np.testing.assert_array_equal(found, content[key])
     with pytest.raises(InputError, match="no array 'text'"):
         open_array(tmp_path / "x.mat", key="text")
+
+
+def test_matlab_version_4(tmp_path) -> None:
+    import scipy.io
+
+    scipy.io.savemat(tmp_path / "x.mat", {"x": X[0], "t": "text"}, format="4")
+    np.testing.assert_array_equal(open_array(tmp_path / "x.mat").array, X[0])
+
+
+def test_a_matlab_variable_is_mapped_where_it_can_be(tmp_path) -> None:
+    import scipy.io
+
+    scipy.io.savemat(tmp_path / "x.mat", {"x": X, "flag": X > 0})
+    data = open_array(tmp_path / "x.mat:x", memory=0)
+    assert not data.in_memory
+    with pytest.raises(MemoryBudgetError):
+        open_array(tmp_path / "x.mat:flag", memory=0)
 
 
 def test_matlab_73_is_transposed_back(tmp_path) -> None:
@@ -639,7 +662,15 @@ def test_hostile_images(tmp_path) -> None:
 
 
 def test_hostile_matlab(tmp_path) -> None:
-    for content in (b"", bytes(100), b"MATLAB 5.0 MAT-file" + bytes(200), b"\xff" * 300):
+    import scipy.io
+
+    scipy.io.savemat(tmp_path / "good.mat", {"x": X})
+    good = (tmp_path / "good.mat").read_bytes()
+    wrong_type = good[:0xB8] + b"\x86" + good[0xB9:]  # crashes SciPy's reader
+    scipy.io.savemat(tmp_path / "bomb.mat", {"x": np.zeros(2**24)}, do_compression=True)
+    bomb = (tmp_path / "bomb.mat").read_bytes()
+    junk = (b"", bytes(100), b"MATLAB 5.0 MAT-file" + bytes(200), b"\xff" * 300)
+    for content in (*junk, wrong_type, good[:-8], bomb):
         (tmp_path / "x.mat").write_bytes(content)
         with pytest.raises(FileFormatError, match=r"x\.mat"):
             open_array(tmp_path / "x.mat")
@@ -686,7 +717,9 @@ def test_a_misspelt_name_gets_a_suggestion(tmp_path) -> None:
         open_array(f"{tmp_path}/result.npy")
 
 
-@given(st.sampled_from(["npy", "npz", "safetensors", "tns", "csv"]), st.integers(0, 2**32))
+@given(
+    st.sampled_from(["npy", "npz", "safetensors", "tns", "csv", "mat", "h5"]), st.integers(0, 2**32)
+)
 def test_damaged_files_raise_only_our_errors(suffix, seed) -> None:
     """Cut or flip bytes anywhere: the answer is an array or a TnetError, never anything else."""
     import tempfile
@@ -704,6 +737,13 @@ def test_damaged_files_raise_only_our_errors(suffix, seed) -> None:
             path.write_text("".join(mark.join(map(str, row)) + "\n" for row in rows))
         elif suffix == "safetensors":
             save_file({"x": np.ascontiguousarray(small)}, path)
+        elif suffix == "mat":
+            import scipy.io
+
+            scipy.io.savemat(path, {"x": small}, do_compression=bool(rng.integers(2)))
+        elif suffix == "h5":
+            with h5py.File(path, "w") as file:
+                file["x"] = small
         else:
             {"npy": np.save, "npz": np.savez_compressed}[suffix](path, small)
         content = bytearray(path.read_bytes())
