@@ -35,7 +35,6 @@ from contraction.arrays import (
 )
 from contraction.errors import InputError, ShapeError
 from contraction.gram import (
-    adjoint,
     as_matrix,
     cast,
     empty_basis,
@@ -49,7 +48,7 @@ from contraction.gram import (
     wide,
 )
 from contraction.leading import leading
-from contraction.linalg import qr, svd
+from contraction.linalg import adjoint, qr, svd
 from contraction.svd_ladder import times_power
 from contraction.truncation import Truncation
 
@@ -88,11 +87,17 @@ class Unfolding:
         Returns the parts anew: arrays (before, rows, after), together all columns.
     rows, columns
         Shape of the unfolding.
+    like
+        An array of the namespace, device and dtype of the parts.
+    whole
+        The one part, if there is one and it is in memory.
     """
 
     read: Callable[[], Iterable[Array]]
     rows: int
     columns: int
+    like: Array
+    whole: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,7 +204,7 @@ def unfolding(x: Array) -> Unfolding:
     if len(x.shape) != 3:
         raise ShapeError(f"an unfolding is a view (before, n, after), got {tuple(x.shape)}.")
     before, n, after = (int(size) for size in x.shape)
-    return Unfolding(read=lambda: (x,), rows=n, columns=before * after)
+    return Unfolding(read=lambda: (x,), rows=n, columns=before * after, like=x, whole=x)
 
 
 def goal(truncation: Truncation, allowed: float | None, norm: float, floor: float) -> float:
@@ -243,7 +248,7 @@ def _by_svd(x: Unfolding, allowed: float | None, truncation: Truncation, method:
             _require_finite(x)
         _, s, Vh = svd(R)
         U = adjoint(Vh, xp)
-    kind, values = _kind(x), np.asarray(to_numpy(s), dtype=np.float64)
+    kind, values = dtype_name(x.like), np.asarray(to_numpy(s), dtype=np.float64)
     size = size_of(values)
     rank = truncation.rank(
         values.tolist(), allowed=goal(truncation, allowed, size, NOISE * eps(kind) * size)
@@ -261,12 +266,10 @@ def _by_gram(
     x: Unfolding, allowed: float | None, truncation: Truncation, method: Method, *, trusting: bool
 ) -> Basis | None:
     """Gram matrix of the shorter side; None if its rounding hides the cut (unless `trusting`)."""
-    first = next(iter(x.read()))
-    xp = namespace(first)
+    xp = namespace(x.like)
     single = method is Method.GRAM_SINGLE
-    products = ("complex64" if is_complex(first) else "float32") if single else ""
-    whole = x.columns == int(first.shape[0]) * int(first.shape[2])
-    M = as_matrix(first) if whole and x.columns < x.rows else None
+    products = ("complex64" if is_complex(x.like) else "float32") if single else ""
+    M = as_matrix(x.whole) if x.whole is not None and x.columns < x.rows else None
     G = gram(x.read() if M is None else [M.reshape(*M.shape, 1)], products=products)
     total = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
     safe = SAFE_SINGLE_SQUARES if single else SAFE_SQUARES
@@ -287,7 +290,7 @@ def _by_gram(
         return None
     U = V[:, :rank] if M is None else qr(_wide_product(M, V[:, :rank], xp))[0]
     return Basis(
-        U=cast(U, dtype_name(first)),
+        U=cast(U, dtype_name(x.like)),
         norm=size,
         discarded=math.sqrt(tail),
         floor=floor,
@@ -326,7 +329,7 @@ def _by_sketch(
                 U=Q @ inner.U,
                 norm=size,
                 discarded=discarded,
-                floor=math.hypot(inner.floor, NOISE * eps(_kind(x)) * size),
+                floor=math.hypot(inner.floor, NOISE * eps(x.like) * size),
                 method=Method.RANDOMIZED,
             )
         width *= 2
@@ -338,6 +341,7 @@ def _projected(x: Unfolding, Q: Array) -> Unfolding:
         read=lambda: (project(Q, part) for part in x.read()),
         rows=int(Q.shape[1]),
         columns=x.columns,
+        like=x.like,
     )
 
 
@@ -348,14 +352,18 @@ def _rescaled(
 ) -> Basis | None:
     """Solve for data whose squares leave the range of the floats; refuses NaN and infinity."""
     _require_finite(x)
-    top, like = 0.0, next(iter(x.read()))
+    top = 0.0
     for part in x.read():
         top = max(top, float(namespace(part).max(namespace(part).abs(part))))
     if top == 0.0:
-        basis = empty_basis(x.rows, like)
+        basis = empty_basis(x.rows, x.like)
         return Basis(U=basis, norm=0.0, discarded=0.0, floor=0.0, method=Method.GRAM)
     shift = math.frexp(top)[1]
-    near = replace(x, read=lambda: (times_power(part, -shift) for part in x.read()))
+    near = replace(
+        x,
+        read=lambda: (times_power(part, -shift) for part in x.read()),
+        whole=None if x.whole is None else times_power(x.whole, -shift),
+    )
     found = solve(near, None if allowed is None else math.ldexp(allowed, -shift))
     if found is None:
         return None
@@ -368,7 +376,3 @@ def _rescaled(
 def _require_finite(x: Unfolding) -> None:
     for part in x.read():
         require_finite(part, what="the unfolding (before, n, after)")
-
-
-def _kind(x: Unfolding) -> str:
-    return dtype_name(next(iter(x.read())))

@@ -10,8 +10,7 @@ import numpy as np
 from contraction.arrays import Array, eps, namespace, to_numpy
 from contraction.basis import NOISE, Basis, Method, Unfolding, goal, left_basis, size_of
 from contraction.errors import ShapeError
-from contraction.gram import adjoint
-from contraction.linalg import qr, svd
+from contraction.linalg import adjoint, qr, svd
 from contraction.truncation import Truncation
 
 __all__ = ["Basis", "Factorization", "Method", "Unfolding", "left_basis", "truncated_svd"]

@@ -21,9 +21,10 @@ from contraction.arrays import (
     dtype_name,
     is_complex,
     namespace,
-    namespace_name,
     random_normal,
 )
+from contraction.linalg import adjoint
+from contraction.triangular import r_factor
 
 WIDE = {
     "float32": "float64",
@@ -47,13 +48,6 @@ def cast(x: Array, kind: str) -> Array:
 def wide(x: Array) -> Array:
     """Return `x` in double precision; itself if it is."""
     return cast(x, WIDE[dtype_name(x)])
-
-
-def adjoint(x: Array, xp: Namespace) -> Array:
-    """Return the conjugate transpose of a matrix; a view where `x` is real."""
-    turned: Any = x
-    out: Array = xp.conj(turned.T) if is_complex(x) else turned.T
-    return out
 
 
 def matrices(x: Array, kind: str = "") -> Iterator[Array]:
@@ -159,9 +153,9 @@ def triangle(parts: Iterable[Array]) -> Array:
                 waiting.append(tall[low : low + enough])
                 rows += int(waiting[-1].shape[0])
                 if rows >= enough:
-                    waiting = [_only_r(_stacked(waiting, xp))]
+                    waiting = [r_factor(_stacked(waiting, xp))]
                     rows = int(waiting[0].shape[0])
-    return _only_r(_stacked(waiting, xp))
+    return r_factor(_stacked(waiting, xp))
 
 
 def _stacked(rows: list[Array], xp: Namespace) -> Array:
@@ -169,24 +163,6 @@ def _stacked(rows: list[Array], xp: Namespace) -> Array:
         return rows[0]
     stacked: Array = xp.concat(rows, axis=0)
     return stacked
-
-
-def _only_r(x: Any) -> Array:
-    """Return R of a QR factorisation; Q is never formed."""
-    library = namespace_name(x)
-    found: Any
-    if library == "numpy":
-        found = np.linalg.qr(x, mode="r")
-    elif library == "torch":
-        import torch
-
-        found = torch.linalg.qr(x, mode="r").R
-    else:
-        import cupy
-
-        found = cupy.linalg.qr(x, mode="r")
-    R: Array = found
-    return R
 
 
 def project(U: Array, x: Array) -> Array:

@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from contraction.arrays import Array, as_array, eps
+from contraction.arrays import NAMESPACES, Array, as_array, eps
 from contraction.errors import InputError, PrecisionWarning, ShapeError
 from contraction.factor import Method
 from contraction.truncation import Truncation, check_rank, check_tol
+from contraction.units import parse_bytes
 from tnet.certificate import Certificate, ErrorKind
+from tnet.decomposition.chunked import chunked_target
 from tnet.decomposition.ranks import (
     Ranks,
     asked_ranks,
@@ -24,9 +26,11 @@ from tnet.decomposition.ranks import (
 from tnet.decomposition.target import AbstractTarget, dense_target
 from tnet.decomposition.tree_sweep import Goal, Swept, sweep
 from tnet.network import Network
+from tnet.readers.common import available_memory
 from tnet.structure import Structure
 from tnet.trees import RootedTree, rooted
 
+COPIES = 3  # of a tensor in memory that a sweep may hold at once: itself, permuted, projected
 Format: TypeAlias = Callable[[Any], Structure]
 
 
@@ -39,6 +43,7 @@ def decompose(
     max_params: int | None = None,
     method: Method = Method.AUTO,
     center: str | None = None,
+    memory: int | str | None = None,
     rng: np.random.Generator | None = None,
 ) -> Network:
     """Return a network that approximates a dense tensor.
@@ -50,7 +55,9 @@ def decompose(
     Parameters
     ----------
     x
-        The tensor: NumPy, PyTorch or CuPy array, or a list. Never written to.
+        The tensor: NumPy, PyTorch or CuPy array, a list, or anything with `shape`, `dtype` and
+        slices (a memory map, a dataset of h5py or zarr), which is read slab by slab if it does
+        not fit the memory. Never written to.
     structure
         A `Structure` with the shape of `x`, or a format: a function from a shape to a structure
         (`tnet.tensor_train`, `tnet.tucker`, `tnet.balanced_tree`, ...). The ranks of a
@@ -69,6 +76,9 @@ def decompose(
     center
         Root of the sweep and orthogonality centre of the result. By default the node that splits
         the tensor most evenly, which is the cheapest.
+    memory
+        Bytes that may be used beside `x`, as a number or text ("2GiB"); by default six tenths of
+        what is free. A host array larger than a third of it is treated slab by slab.
     rng
         Random numbers for `Method.RANDOMIZED` and for `tnet.fit`.
 
@@ -92,6 +102,8 @@ def decompose(
         `tol` outside [0, 1), or a tolerance or a budget for a graph that is no tree.
     DTypeError
         `x` holds no numbers that can be decomposed.
+    MemoryBudgetError
+        A slab, or a Gram matrix, does not fit `memory`; nothing was allocated.
 
     Warns
     -----
@@ -101,7 +113,8 @@ def decompose(
     Notes
     -----
     Cost for N entries and rank r at a mode of size n: n N flops for the Gram matrix, 2 r N for
-    the projection, then the same on what is left. Memory: r N / n beside `x`.
+    the projection, then the same on what is left. Memory: r N / n beside `x`. Slab by slab: one
+    pass over `x` for each factorisation until what is left fits, and one to gather it.
 
     Vannieuwenhoven, Vandebril, Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027, algorithm 1;
     Oseledets, SIAM J. Sci. Comput. 33 (2011) 2295, algorithm 1.
@@ -114,21 +127,38 @@ def decompose(
     >>> dict(net.ranks), bool(net.error < 1e-10)
     ({'g0-g1': 2, 'g1-g2': 2}, True)
     """
-    x = as_array(x, what="the tensor")
-    plan = _resolved(tuple(x.shape), structure, ranks)
+    x, budget = opened(x, memory)
+    plan = _resolved(tuple(int(n) for n in x.shape), structure, ranks)
     _check_goal(tol, max_params)
     if not plan.is_tree:
-        return _fitted(x, plan, tol, max_params, rng)
+        return _fitted(as_array(x, what="the tensor"), plan, tol, max_params, rng)
     tree = rooted(plan, center or central_node(plan))
     caps = None
     if ranks is not None:
         caps = clipped(tree, ranks, plan.ranks)
     elif isinstance(structure, Structure):
         caps = possible_ranks(tree, plan.ranks)
-    target = dense_target(x, plan.modes)
+    target: AbstractTarget
+    if budget is None:
+        target = dense_target(x, plan.modes)
+    else:
+        target = chunked_target(x, plan.modes, budget)
     if max_params is not None:
         return _within(target, tree, tol or 0.0, caps, max_params, method, rng)
     return swept_network(target, tree, tol or 0.0, caps, method, rng)
+
+
+def opened(x: Any, memory: int | str | None) -> tuple[Any, int | None]:
+    """Return an array in memory and None, or something to read by slices and the bytes allowed."""
+    root = type(x).__module__.partition(".")[0]
+    sliced = hasattr(x, "shape") and hasattr(x, "dtype") and root not in (*NAMESPACES, "xarray")
+    if sliced or (isinstance(x, np.ndarray) and (memory is not None or isinstance(x, np.memmap))):
+        allowed = parse_bytes(memory) if memory is not None else int(0.6 * available_memory())
+        entries = math.prod(int(n) for n in x.shape)
+        if COPIES * entries * np.dtype(x.dtype).itemsize > allowed:
+            return x, allowed
+        x = np.asarray(x[...]) if sliced else x
+    return as_array(x, what="the tensor"), None
 
 
 def central_node(structure: Structure) -> str:

@@ -108,7 +108,7 @@ class DenseTarget(AbstractTarget):
 
     def unfolded(self, group: Sequence[str]) -> Unfolding:
         """See the base class; a view."""
-        return unfolding(self._view(group))
+        return unfolding(self.view(group))
 
     def compressed(self, group: Sequence[str], bond: str, U: Array) -> DenseTarget:
         """See the base class; the new leg stands where the group stood."""
@@ -119,7 +119,7 @@ class DenseTarget(AbstractTarget):
         if rank > 1:
             rest.insert(first, bond)
         size = {leg: rank if leg == bond else self.size[leg] for leg in rest}
-        return DenseTarget(project(U, self._view(group)), tuple(rest), size, self.original)
+        return DenseTarget(project(U, self.view(group)), tuple(rest), size, self.original)
 
     def like(self) -> Array:
         """Return what the user passed."""
@@ -139,7 +139,7 @@ class DenseTarget(AbstractTarget):
         """Check what the user passed."""
         require_finite(self.original, what="the tensor")
 
-    def _view(self, group: Sequence[str]) -> Array:
+    def view(self, group: Sequence[str]) -> Array:
         """Return the array as (before, group, after); a view of contiguous data."""
         first = min(self.legs.index(leg) for leg in group)
         sizes = [self.size[leg] for leg in self.legs]
