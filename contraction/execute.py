@@ -26,8 +26,24 @@ SMALL = 4096  # entries up to which an array in another memory order is simply c
 _FLOATS = frozenset(np.dtype(name) for name in arrays_.DTYPES)
 
 
-def prepare(values: list[Any], spec: Spec) -> tuple[str, int]:
-    """Check the arrays of a run, give them one dtype in place, return library and itemsize.
+def is_plain(values: list[Any], shapes: list[tuple[int, ...]]) -> bool:
+    """Tell quickly whether all values are NumPy arrays of one float dtype, these shapes, C order.
+
+    They then need no further check; anything else goes through `prepare` and `memory_orders`.
+    """
+    if len(values) != len(shapes) or type(values[0]) is not np.ndarray:
+        return False
+    dtype = values[0].dtype
+    for x, shape in zip(values, shapes, strict=True):
+        if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+            return False
+        if not x.flags.c_contiguous:
+            return False
+    return dtype in _FLOATS
+
+
+def prepare(values: list[Any], spec: Spec) -> str:
+    """Check the arrays of a run, give them one dtype in place, and return their library.
 
     Raises
     ------
@@ -57,7 +73,7 @@ def prepare(values: list[Any], spec: Spec) -> tuple[str, int]:
         wanted = str(np.result_type(*(arrays_.dtype_name(x) for x in values)))
         for i, x in enumerate(values):
             values[i] = arrays_.to(x, dtype=wanted)
-    return name, int(values[0].dtype.itemsize)
+    return name
 
 
 def _refuse_shapes(values: list[Any], spec: Spec) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contraction.cost import CostModel
 from contraction.errors import PlanError
 from contraction.greedy import greedy_pairs, smallest_first
-from contraction.program import compile_program
+from contraction.program import Program, compile_program
 from contraction.spec import Canonical
 from contraction.tree import Pairs, build_tree, leaf_labels, order_for_memory, reorder
 
@@ -27,6 +27,7 @@ EXACT = 10  # inputs up to which dynamic programming is cheap
 RECONFIGURED = 1000  # inputs up to which cotengra refines a tree
 WORTH = 2e-3  # seconds of estimated run time from which a long search pays
 TRIALS = 16
+EXTRA_FLOPS = 1.25  # of the fewest flops found, that a shorter estimated time may cost
 
 
 class Objective(enum.Enum):
@@ -168,7 +169,7 @@ def _search_connected(
     if count <= EXACT:
         best = score.best([best, _exact(leaves, canonical.output, sizes, objective)])
         return _rotate(best, count, score)
-    if seconds is None and score.of(best)[-1] < WORTH:
+    if seconds is None and score.program(best).seconds < WORTH:
         return best
     trials = sorted(
         dict.fromkeys(_trials(best, leaves, canonical.output, sizes, seconds)),
@@ -186,28 +187,40 @@ class _Score:
     ) -> None:
         self.canonical, self.objective = canonical, objective
         self.model, self.max_size = model, max_size
-        self._known: dict[Pairs, tuple[float, ...]] = {}
+        self._known: dict[Pairs, Program] = {}
 
-    def of(self, pairs: Pairs) -> tuple[float, ...]:
-        """Return a key: entries over the limit, the objective, the estimated time."""
+    def program(self, pairs: Pairs) -> Program:
+        """Return the program of a tree, compiled once."""
         known = self._known.get(pairs)
         if known is None:
-            program = compile_program(self.canonical, pairs, self.model)
-            goal = {
-                Objective.TIME: program.seconds,
-                Objective.FLOPS: program.flops,
-                Objective.SIZE: program.peak_size,
-                Objective.WRITE: program.write_size,
-                Objective.COMBO: program.flops // 2 + 64 * program.write_size,
-            }[self.objective]
-            over = max(0.0, program.peak_size - self.max_size)
-            known = self._known[pairs] = (over, goal, program.seconds)
+            known = self._known[pairs] = compile_program(self.canonical, pairs, self.model)
         return known
 
     def best(self, trees: Iterator[Pairs] | Sequence[Pairs]) -> Pairs:
         """Return the best of `trees`, each with its steps in the order of least memory."""
         ordered = (order_for_memory(build_tree(self.canonical, pairs)) for pairs in trees)
-        return min(dict.fromkeys(ordered), key=self.of)
+        programs = {pairs: self.program(pairs) for pairs in dict.fromkeys(ordered)}
+        ceiling = EXTRA_FLOPS * min(program.flops for program in programs.values())
+
+        def key(pairs: Pairs) -> tuple[float, ...]:
+            program = programs[pairs]
+            over = max(0.0, program.peak_size - self.max_size)
+            return (over, *self._goal(program, ceiling), program.seconds)
+
+        return min(programs, key=key)
+
+    def _goal(self, program: Program, ceiling: float) -> tuple[float, ...]:
+        match self.objective:
+            case Objective.TIME:  # an estimate may not buy its time with many more flops
+                return (max(ceiling, program.flops), program.seconds)
+            case Objective.FLOPS:
+                return (program.flops,)
+            case Objective.SIZE:
+                return (program.peak_size, program.flops)
+            case Objective.WRITE:
+                return (program.write_size,)
+            case Objective.COMBO:
+                return (program.flops // 2 + 64 * program.write_size,)
 
 
 def _all_trees(count: int) -> Iterator[Pairs]:

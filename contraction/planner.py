@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.cost import CPU, MODELS
 from contraction.errors import MemoryBudgetError, PlanError
-from contraction.execute import Runner, bind, memory_orders, prepare
+from contraction.execute import Runner, bind, is_plain, memory_orders, prepare
 from contraction.expressions import Term, equation_spec, read_equation, read_interleaved
 from contraction.paths import Objective, read_objective, search_pairs
 from contraction.program import Layouts, Program, compile_program
@@ -30,16 +30,16 @@ class Compiled:
     def __init__(self, canonical: Canonical, pairs: Pairs) -> None:
         self.canonical, self.pairs = canonical, pairs
         self.program = compile_program(canonical, pairs, CPU)
-        self._runners: dict[tuple[str, Layouts | None], Runner] = {}
+        self._runners: dict[tuple[str, Layouts | None], tuple[Runner, int]] = {}
 
-    def runner(self, name: str, layouts: Layouts | None) -> Runner:
-        """Return the program bound to a library, for inputs in these memory orders."""
+    def runner(self, name: str, layouts: Layouts | None) -> tuple[Runner, int]:
+        """Return the program bound to a library for inputs in these orders, and its peak."""
         found = self._runners.get((name, layouts))
         if found is None:
             program = self.program
             if layouts is not None or MODELS[name] is not CPU:
                 program = compile_program(self.canonical, self.pairs, MODELS[name], layouts)
-            found = self._runners[name, layouts] = bind(program, name)
+            found = self._runners[name, layouts] = bind(program, name), program.peak_size
         return found
 
 
@@ -125,11 +125,15 @@ class Plan:
         MemoryBudgetError
             The run would allocate more than `memory`; nothing was allocated.
         """
-        values = list(arrays)
-        name, itemsize = prepare(values, self.spec)
+        values, layouts, name = list(arrays), None, "numpy"
+        if not is_plain(values, self.spec.shape_list):
+            name = prepare(values, self.spec)
+            layouts = memory_orders(values, name)
+        runner, peak_size = self.compiled.runner(name, layouts)
         if self.memory is not None:
-            _check_memory(self.peak_size * itemsize, self.memory, self.peak_size)
-        result: Array = self.compiled.runner(name, memory_orders(values, name))(values)
+            itemsize = int(values[0].dtype.itemsize)
+            _check_memory(peak_size * itemsize, self.memory, peak_size)
+        result: Array = runner(values)
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -231,8 +235,8 @@ def plan(
     Examples
     --------
     >>> p = plan("abc,br,cr->ar", [(8, 9, 10), (9, 4), (10, 4)])
-    >>> p.flops, p.peak_size, p.spec.shape
-    (6336, 320, (8, 4))
+    >>> p.flops, len(p.pairs), p.spec.shape
+    (6336, 2, (8, 4))
     """
     spec = _read_spec(spec_or_equation, shapes)
     wanted = read_objective(objective)
@@ -343,30 +347,36 @@ def einsum(
     array([3., 5., 7.])
     """
     if operands and isinstance(operands[0], str):
-        terms, output = read_equation(operands[0])
+        equation: Equation = operands[0]
         values = list(operands[1:])
     else:
         values, terms, output = read_interleaved(operands)
+        equation = (terms, output)
+    shapes = []
     for i, x in enumerate(values):
         if not hasattr(x, "shape"):
-            values[i] = arrays_.as_array(x, what=f"operand {i}")
-    shapes = tuple([tuple(x.shape) for x in values])
+            x = values[i] = arrays_.as_array(x, what=f"operand {i}")
+        shapes.append(x.shape)
     dtype = "float64"
     if memory is not None:
         known = [arrays_.dtype_name(x) for x in values]
         dtype = str(np.result_type(*known)) if set(known) <= set(arrays_.DTYPES) else dtype
-    made: Array = _einsum_plan(terms, output, shapes, objective, memory, dtype).run(values)
-    return made
+    made = _einsum_plan(equation, tuple(shapes), objective, memory, dtype)
+    result: Array = made.run(values)
+    return result
+
+
+Equation: TypeAlias = str | tuple[tuple[Term, ...], Term | None]
 
 
 @lru_cache(maxsize=512)
 def _einsum_plan(
-    terms: tuple[Term, ...],
-    output: Term | None,
+    equation: Equation,
     shapes: tuple[tuple[int, ...], ...],
     objective: Objective | str,
     memory: int | str | None,
     dtype: str,
 ) -> Plan:
-    spec = equation_spec(terms, output, shapes)
+    terms, output = read_equation(equation) if isinstance(equation, str) else equation
+    spec = equation_spec(terms, output, tuple(tuple(int(n) for n in s) for s in shapes))
     return plan(spec, objective=objective, memory=memory, dtype=dtype)
