@@ -152,5 +152,5 @@ def dense_problem(target: Target, structure: Structure) -> DenseProblem:
         kernels(matrix),
         matrix,
         (target.norm / target.scale) ** 2,
-        30.0 * math.sqrt(eps),
+        100.0 * math.sqrt(eps),
     )

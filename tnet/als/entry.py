@@ -15,7 +15,7 @@ from tnet.als.entries import Entries, checked_mask, observed
 from tnet.als.masked import masked_problem
 from tnet.als.options import ALS, Fit, FitOutcome
 from tnet.als.race import Problem, Race, Run, race
-from tnet.als.ridge import chosen_ridge, prediction_error
+from tnet.als.ridge import Choice, chosen_ridge, prediction_error
 from tnet.als.start import balanced, carried_over
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
@@ -103,14 +103,15 @@ def fit(
         problem = dense_problem(data, structure)
         done = race(problem, _starts(problem, start, rng), options, rng)
         return _fit(problem, done, begun, None, 0.0)
-    ridge, spent = options.ridge, 0
-    if ridge is None:
-        ridge, spent = chosen_ridge(data, structure, options, rng)
-    masked = masked_problem(data, structure, ridge)
-    done = race(masked, _starts(masked, start, rng), options, rng)
+    choice = Choice(options.ridge or 0.0, None, 0)
+    if options.ridge is None:
+        choice = chosen_ridge(data, structure, options, rng)
+    masked = masked_problem(data, structure, choice.ridge)
+    starts = _starts(masked, choice.network if start is None else start, rng)
+    done = race(masked, starts, options, rng)
     missed = None if test is None else prediction_error(masked, done.winner.cores, test)
-    done = Race(done.winner, done.sweeps + spent, done.restarts)
-    return _fit(masked, done, begun, missed, ridge)
+    done = Race(done.winner, done.sweeps + choice.sweeps, done.restarts)
+    return _fit(masked, done, begun, missed, choice.ridge)
 
 
 def _read(

@@ -83,7 +83,7 @@ def _visit(layout: Layout, parent: int, child: int, depth: int, entries: int) ->
     leaf = not here.children
     node = layout.place[here.nodes[0]] if leaf else -1
     block: Block | None = None
-    if depth or leaf or len(sources) > 1 or not sources[0].keyed:
+    if depth or leaf or [source.labels for source in sources] != [(ENTRY, *columns)]:
         inputs = [source.labels for source in sources]
         if depth:
             inputs.append((ENTRY, *layout.crossing(above.nodes)))

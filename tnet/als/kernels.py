@@ -18,6 +18,7 @@ from contraction.arrays import Array, Namespace, device, dtype_name, namespace, 
 from contraction.errors import ConvergenceError
 
 PROXIMAL = {"float64": 1e-12, "complex128": 1e-12, "float32": 1e-6, "complex64": 1e-6}
+DOUBLE = {"float32": "float64", "complex64": "complex128"}
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,37 @@ class Kernels:
 
 def kernels(x: Array) -> Kernels:
     """Return the kernels for arrays like `x`."""
+    kind = dtype_name(x)
     if namespace_name(x) == "numpy":
-        return _lapack(dtype_name(x))
-    return _generic(namespace(x), dtype_name(x), device(x))
+        found = _lapack(kind)
+        return (
+            _in_double(found, _lapack(DOUBLE[kind]), namespace(x), kind)
+            if kind in DOUBLE
+            else found
+        )
+    found = _generic(namespace(x), kind, device(x))
+    if kind not in DOUBLE:
+        return found
+    return _in_double(found, _generic(namespace(x), DOUBLE[kind], device(x)), namespace(x), kind)
+
+
+def _in_double(single: Kernels, double: Kernels, xp: Namespace, kind: str) -> Kernels:
+    """Return single-precision kernels whose small solves run in double.
+
+    Normal equations square the condition of the block, which single precision cannot afford;
+    an orthonormal projection of the data does not.
+    """
+    wide, narrow = getattr(xp, DOUBLE[kind]), getattr(xp, kind)
+
+    def solve(data: Any, block: Any, old: Any) -> tuple[Any, Callable[[], float]]:
+        if block.shape[0] > block.shape[1]:
+            Q, block = single.qr(block)
+            data = data @ single.conj(Q)
+        raised = [xp.astype(x, wide) for x in (data, block, old)]
+        W, explained = double.solve(*raised)
+        return xp.astype(W, narrow), explained
+
+    return Kernels(single.qr, solve, single.conj)
 
 
 @lru_cache(maxsize=8)

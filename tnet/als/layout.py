@@ -27,6 +27,7 @@ class Layout:
         size, open_legs = structure.size, set(structure.open_legs)
         self.own = {n: tuple(x for x in ls if x in open_legs) for n, ls in structure.nodes}
         self.ranks = {n: tuple(x for x in ls if x not in open_legs) for n, ls in structure.nodes}
+        self.shared = tuple(x for x in structure.holders if x not in open_legs)
         # no leg can have the name of a group: a line break is not printable
         self.group = {n: f"\n{n}" for n in self.names}
         self.sizes: dict[str, int] = dict(size)
@@ -61,11 +62,11 @@ class Layout:
         return found
 
     def crossing(self, nodes: Sequence[str]) -> Labels:
-        """Return the legs between `nodes` and the rest, in order of appearance."""
+        """Return the legs between `nodes` and the rest, in one order for both sides."""
         inside = set(nodes)
         holders = self.structure.holders
-        legs = dict.fromkeys(x for n in nodes for x in self.ranks[n])
-        return tuple(x for x in legs if not inside.issuperset(holders[x]))
+        legs = {x for n in nodes for x in self.ranks[n]}
+        return tuple(x for x in self.shared if x in legs and not inside.issuperset(holders[x]))
 
     def core_labels(self, node: str) -> Labels:
         """Return the labels of a core's axes."""

@@ -190,7 +190,7 @@ def masked_problem(entries: Entries, structure: Structure, ridge: float) -> Mask
         keys_of(program, entries, values),
         tuple(row_plan(key, layout.core_shapes[k][0], values) for k, key in enumerate(nodes)),
         float(entries.count),
-        30.0 * math.sqrt(arrays_.eps(values)),
+        100.0 * math.sqrt(arrays_.eps(values)),
     )
 
 

@@ -45,7 +45,8 @@ class ALS:
         These end when `window` sweeps gain less than this fraction.
     winning_error
         An error that would be of use. A start is dropped after `window` sweeps if its error is
-        more than 20 times that, and 1.2 times the best start's. For searches.
+        more than 20 times that, and 1.2 times the best start's; a best start that ends above
+        20 times it is not polished. For searches.
     ridge
         Weight of the penalty on the entries of all nodes, relative to the data (fits with
         missing entries only); None chooses it on a part of the observed entries put aside.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def race(problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.G
     A random start follows only while the tolerance (or the rounding of the method) is not
     reached.
     """
-    enough = max(options.tol, problem.floor / 30.0)
+    enough = max(options.tol, problem.floor / 100.0)
     best: Run | None = None
     sweeps = made = 0
     for k in range(len(starts) or options.restarts):
@@ -145,10 +146,13 @@ def race(problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.G
         if best.best.error <= enough:
             break
     assert best is not None
+    if options.winning_error is not None and best.best.error > HOPELESS * options.winning_error:
+        lost = dataclasses.replace(best, outcome=FitOutcome.LOST_RACE)
+        return Race(lost, sweeps, made)
     if options.polish and best.outcome in (FitOutcome.STALLED, FitOutcome.SWEEP_LIMIT):
         before = len(best.trace)
         best = advance(problem, best, options, sweeps=options.polish, least=options.gain)
         sweeps += len(best.trace) - before
         if best.outcome is FitOutcome.STALLED:
-            best = Run(best.cores, best.best, best.trace, FitOutcome.CONVERGED)
+            best = dataclasses.replace(best, outcome=FitOutcome.CONVERGED)
     return Race(best, sweeps, made)

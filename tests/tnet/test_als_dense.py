@@ -1,0 +1,420 @@
+"""Fits to full tensors: recovery, monotony, starts, namespaces, errors."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tnet
+from contraction.arrays import eps, to, to_numpy
+from contraction.errors import (
+    BackendError,
+    DTypeError,
+    InputError,
+    NonFiniteError,
+    RankError,
+    ShapeError,
+    StructureError,
+)
+from strategies import DTYPES, NAMESPACES, graphs, seeds, trees
+from tnet import ALS, FitOutcome, Structure, Target, fit
+from tnet.als.dense import dense_problem
+from tnet.als.kernels import kernels
+from tnet.als.race import Progress, Run, advance
+from tnet.als.sweeps import compile_program, residual
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def planted(structure, seed=0, dtype="float64"):
+    x = tnet.contract(tnet.random_network(structure, rng=rng(seed), dtype=dtype))
+    return x / np.linalg.norm(x)
+
+
+def distance(x, net):
+    return float(np.linalg.norm(x - to_numpy(tnet.contract(net))) / np.linalg.norm(x))
+
+
+def triangle():
+    """Three nodes joined in a ring of rank 2, with two more hanging on."""
+    bonds = {(0, 1): 5, (1, 2): 2, (2, 3): 5, (1, 4): 2, (2, 4): 2}
+    nodes = {f"v{i}": [f"x{i}"] for i in range(5)}
+    sizes = {f"x{i}": 7 for i in range(5)}
+    for (i, j), rank in bonds.items():
+        nodes[f"v{i}"].append(f"v{i}-v{j}")
+        nodes[f"v{j}"].append(f"v{i}-v{j}")
+        sizes[f"v{i}-v{j}"] = rank
+    return Structure(nodes, sizes, [f"x{i}" for i in range(5)])
+
+
+def several_modes():
+    """Two modes on one node, in an order of their own, and a hub without any."""
+    nodes = {"a": ("p", "x1", "x0"), "hub": ("p", "q", "r"), "b": ("q", "x3"), "c": ("x2", "r")}
+    sizes = {"x0": 3, "x1": 4, "x2": 6, "x3": 5, "p": 4, "q": 2, "r": 3}
+    return Structure(nodes, sizes, ("x3", "x1", "x0", "x2"))
+
+
+RECOVERED = {
+    "train": tnet.tensor_train((7,) * 5, [2, 3, 6, 5]),
+    "ring": tnet.tensor_ring((7,) * 5, [2, 3, 4, 5, 5]),
+    "triangle": triangle(),
+    "tucker": tnet.tucker((7,) * 5, [2, 3, 4, 3, 2]),
+    "small ring": tnet.tensor_ring((3,) * 6, [4, 3, 2, 3, 2, 2]),
+    "cp": tnet.cp((5, 6, 7), 3),
+    "grid": tnet.grid((3,) * 6, 2, rows=2),
+    "binary tree": tnet.balanced_tree((4,) * 4, 3),
+    "several modes": several_modes(),
+    "one node": Structure({"a": ("x1", "x0")}, {"x0": 3, "x1": 4}, ("x0", "x1")),
+    "order one": tnet.tensor_train((5,), 1),
+}
+
+
+@pytest.mark.parametrize("name", RECOVERED)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_planted_networks_are_recovered(name, dtype):
+    structure = RECOVERED[name]
+    x = planted(structure, dtype=dtype)
+    found = fit(x, structure, rng=rng(1), options=ALS(tol=1e-4))
+    assert found.error <= 1e-4
+    assert found.outcome is FitOutcome.TARGET
+    assert found.network.structure == structure
+    assert found.network.dtype == dtype
+    assert distance(x, found.network) <= 1e-4
+    assert found.network.certificate.error == found.error
+    assert found.error == pytest.approx(
+        min(found.trace), rel=0.01, abs=3e-4 if dtype == "float32" else 1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "ring", "cp", "several modes"])
+def test_without_a_tolerance_rounding_is_reached(name):
+    x = planted(RECOVERED[name])
+    found = fit(x, RECOVERED[name], rng=rng(1))
+    assert found.error <= 1e-12
+    assert found.outcome is FitOutcome.CONVERGED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train", "ring", "triangle", "tucker", "small ring"])
+def test_six_restarts_recover_planted_networks(name):
+    structure = RECOVERED[name]
+    options = ALS(tol=1e-4, polish=0)
+    errors = [
+        fit(planted(structure, seed), structure, rng=rng(1000 + seed), options=options).error
+        for seed in range(50)
+    ]
+    assert sum(error <= 1e-4 for error in errors) >= 49
+
+
+@given(graphs(max_nodes=5), st.sampled_from(DTYPES), st.sampled_from(NAMESPACES), seeds)
+def test_sweeps_never_raise_the_error_and_the_error_is_exact(structure, dtype, library, seed):
+    x = rng(seed).standard_normal(structure.shape)
+    x = to(x, dtype=dtype, namespace=library)
+    problem = dense_problem(Target(x), structure)
+    cores = problem.random(rng(seed + 1))
+    solving = 0.1 * math.sqrt(eps(dtype))  # saturated ranks cost digits in the normal equations
+    measuring = 100.0 * math.sqrt(eps(dtype))
+    before = problem.measure(cores)
+    for _ in range(4):
+        cores, progress = problem.sweep(cores)
+        after = problem.measure(cores)
+        assert after <= before + solving
+        assert abs(after**2 - progress.error**2) <= measuring**2
+        assert after == pytest.approx(
+            float(np.linalg.norm(to_numpy(x) - _dense(problem, cores, library)))
+            / np.linalg.norm(to_numpy(x)),
+            abs=solving,
+        )
+        before = after
+
+
+def _dense(problem, cores, library):
+    return to_numpy(tnet.contract(tnet.Network(problem.structure, problem.arrays(cores))))
+
+
+@given(graphs(max_nodes=5), seeds)
+def test_a_sweep_solves_the_last_node_exactly(structure, seed):
+    """Oracle: dense least squares for the node visited last, all others fixed."""
+    x = rng(seed).standard_normal(structure.shape)
+    problem = dense_problem(Target(x), structure)
+    cores, progress = problem.sweep(problem.random(rng(seed + 1)))
+    layout = problem.program.layout
+    last = layout.names[problem.program.visits[-1].node if problem.program.visits else 0]
+    arrays = problem.arrays(cores)
+    size = math.prod(structure.node_shape(last))
+    columns = []
+    for k in range(size):
+        unit = np.zeros(size)
+        unit[k] = 1.0
+        net = tnet.Network(structure, {**arrays, last: unit.reshape(structure.node_shape(last))})
+        columns.append(np.asarray(tnet.contract(net)).ravel())
+    design = np.stack(columns, axis=1)
+    best = x.ravel() - design @ np.linalg.lstsq(design, x.ravel(), rcond=1e-9)[0]
+    assert progress.error == pytest.approx(np.linalg.norm(best) / np.linalg.norm(x), abs=1e-5)
+
+
+@given(trees(max_nodes=5, max_size=4), seeds)
+def test_fit_of_a_tree_is_never_worse_than_its_start(structure, seed):
+    x = rng(seed).standard_normal(structure.shape)
+    start = tnet.random_network(structure, rng=rng(seed + 1))
+    options = ALS(polish=0, probe=3)
+    found = fit(x, start, rng=rng(), options=options)
+    assert found.error <= distance(x, start) * (1 + 1e-12)
+    assert found.restarts == 1
+    assert found.error == pytest.approx(distance(x, found.network), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ring", "cp", "several modes"])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.skipif(len(NAMESPACES) == 1, reason="needs torch")
+def test_torch_follows_numpy(name, dtype):
+    structure = RECOVERED[name]
+    x = rng().standard_normal(structure.shape).astype(dtype)
+    options = ALS(restarts=2, probe=6, polish=3)
+    here = fit(x, structure, rng=rng(1), options=options)
+    there = fit(to(x, namespace="torch"), structure, rng=rng(1), options=options)
+    assert there.network.namespace == "torch"
+    assert there.trace == pytest.approx(here.trace, rel=1e-8)
+
+
+def test_equal_generators_give_equal_results():
+    structure = RECOVERED["triangle"]
+    x = rng().standard_normal(structure.shape)
+    a, b = (fit(x, structure, rng=rng(3), options=ALS(restarts=2, polish=5)) for _ in range(2))
+    assert a.trace == b.trace
+    assert all(np.array_equal(a.network[n], b.network[n]) for n in structure.node_names)
+
+
+@given(graphs(max_nodes=4), seeds)
+def test_a_zero_tensor_gives_a_zero_network(structure, seed):
+    found = fit(np.zeros(structure.shape), structure, rng=rng(seed))
+    assert found.error == 0.0
+    assert found.outcome is FitOutcome.TARGET
+    assert not np.any(tnet.contract(found.network))
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_squares_out_of_range_do_no_harm(factor):
+    structure = RECOVERED["several modes"]
+    x = planted(structure) * factor
+    found = fit(x, structure, rng=rng(1), options=ALS(tol=1e-6))
+    assert found.error <= 1e-6
+    assert np.max(np.abs(x - tnet.contract(found.network))) <= 1e-5 * factor
+
+
+def test_one_target_serves_many_structures():
+    x = planted(RECOVERED["ring"])
+    target = Target(x)
+    for name in ("ring", "train", "triangle"):
+        options = ALS(tol=1e-4, restarts=1, polish=0)
+        a = fit(target, RECOVERED[name], rng=rng(1), options=options)
+        b = fit(x, RECOVERED[name], rng=rng(1), options=options)
+        assert a.trace == b.trace
+
+
+def test_the_data_are_not_written_to():
+    structure = RECOVERED["several modes"]
+    x = planted(structure)
+    kept = x.copy()
+    start = tnet.random_network(structure, rng=rng(2))
+    held = {n: np.array(a) for n, a in start.arrays.items()}
+    x.flags.writeable = False
+    fit(x, start, rng=rng(1), options=ALS(probe=3, polish=0))
+    assert np.array_equal(x, kept)
+    assert all(np.array_equal(held[n], start[n]) for n in held)
+
+
+def test_saturated_ranks_are_legal():
+    structure = tnet.tensor_ring((3, 3, 3), 12)
+    x = rng().standard_normal((3, 3, 3))
+    assert fit(x, structure, rng=rng(1), options=ALS(tol=1e-8)).error <= 1e-8
+
+
+def test_starts_that_cannot_win_are_dropped():
+    x = rng().standard_normal((7,) * 5)
+    problem = dense_problem(Target(x), RECOVERED["triangle"])
+    options = ALS(winning_error=1e-3, stall=0.0)
+    run = Run(problem.random(rng(1)), Progress(math.inf, math.inf))
+    alone = advance(problem, run, options, sweeps=20, least=0.0)
+    assert (alone.outcome, len(alone.trace)) == (FitOutcome.SWEEP_LIMIT, 20)
+    behind = advance(problem, run, options, sweeps=20, least=0.0, rival=0.1)
+    assert (behind.outcome, len(behind.trace)) == (FitOutcome.LOST_RACE, options.window + 1)
+    found = fit(x, RECOVERED["triangle"], rng=rng(1), options=options)
+    assert found.outcome is FitOutcome.LOST_RACE
+    assert found.sweeps <= options.restarts * options.probe
+
+
+@pytest.mark.parametrize("outcome", FitOutcome)
+def test_outcomes_are_advice(outcome):
+    assert len(outcome.value.split()) >= 6
+
+
+def test_the_sweep_limit_and_the_early_stall_are_told_apart():
+    structure = RECOVERED["ring"].resized(dict.fromkeys(RECOVERED["ring"].bonds, 2))
+    x = planted(RECOVERED["ring"])
+    short = fit(x, structure, rng=rng(1), options=ALS(restarts=1, probe=3, polish=0))
+    assert (short.outcome, short.sweeps) == (FitOutcome.SWEEP_LIMIT, 3)
+    stalled = fit(x, structure, rng=rng(1), options=ALS(restarts=1, polish=0))
+    assert stalled.outcome is FitOutcome.STALLED
+    converged = fit(x, structure, rng=rng(1), options=ALS(restarts=1))
+    assert converged.outcome is FitOutcome.CONVERGED
+    assert converged.error <= stalled.error
+
+
+def test_wide_and_projected_visits_agree_with_the_residual():
+    """A dense graph: some blocks have fewer rows than columns."""
+    structure = tnet.fully_connected((3,) * 5, 2)
+    program = compile_program(structure)
+    shapes = [(v.project, v.node >= 0) for v in program.visits]
+    assert (False, True) in shapes
+    x = rng().standard_normal((3,) * 5)
+    problem = dense_problem(Target(x), structure)
+    cores, progress = problem.sweep(problem.random(rng(1)))
+    exact = residual(program, problem.matrix, cores) / np.linalg.norm(x)
+    assert progress.error == pytest.approx(exact, abs=1e-6)
+
+
+def test_many_nodes_use_intervals():
+    structure = tnet.tensor_train((2,) * 14, 2)
+    x = planted(structure)
+    assert fit(x, structure, rng=rng(1), options=ALS(tol=1e-6)).error <= 1e-6
+
+
+def test_more_nodes_than_intervals_are_weighed_for():
+    nodes = {f"n{i}": [f"b{i}", f"b{i + 1}"] for i in range(1, 80)}
+    nodes = {"n0": ["x0", "b1"], **nodes, "n80": ["b80", "x1"]}
+    sizes = {"x0": 5, "x1": 6, **{f"b{i}": 1 for i in range(1, 81)}}
+    structure = Structure(nodes, sizes, ("x0", "x1"))
+    x = np.outer(np.arange(5.0), np.arange(1.0, 7.0))
+    assert fit(x, structure, rng=rng(2), options=ALS(tol=1e-6)).error <= 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_a_solve_falls_back_to_qr(dtype):
+    """Columns so unequal that the Gram matrix is not numerically positive."""
+    block = rng().standard_normal((20, 6)).astype(dtype)
+    block[:, 3:] = block[:, :3] * (1 + 1e-9)
+    data = rng(1).standard_normal((4, 20)).astype(dtype)
+    W, explained = kernels(block).solve(data, block, np.zeros((4, 6), dtype))
+    best = data.T - block @ np.linalg.lstsq(block, data.T, rcond=None)[0]
+    error = np.linalg.norm(data.T - block @ W.T)
+    assert error <= np.linalg.norm(best) * (1 + 1e-3)
+    assert np.sqrt(np.linalg.norm(data) ** 2 - explained()) == pytest.approx(error, rel=1e-3)
+
+
+class TestStarts:
+    @given(graphs(max_nodes=5), seeds)
+    @settings(max_examples=30)
+    def test_same_ranks_keep_everything(self, structure, seed):
+        net = tnet.random_network(structure, rng=rng(seed))
+        assert tnet.carried_over(net, structure, rng=rng()) is net
+
+    @given(graphs(max_nodes=5), seeds, st.data())
+    def test_growing_keeps_the_tensor(self, structure, seed, data):
+        inner = structure.bonds + structure.hyperbonds
+        grown = structure.resized(
+            {b: structure.size[b] + data.draw(st.integers(0, 2)) for b in inner}
+        )
+        net = tnet.random_network(structure, rng=rng(seed))
+        more = tnet.carried_over(net, grown, rng=rng(seed + 1))
+        assert more.structure == grown
+        np.testing.assert_allclose(
+            to_numpy(tnet.contract(more)), to_numpy(tnet.contract(net)), atol=1e-12
+        )
+
+    def test_a_new_bond_keeps_the_tensor_and_helps(self):
+        ring = RECOVERED["small ring"]
+        x = planted(ring)
+        cut = ring.without_bond("g5-g0")
+        less = fit(x, cut, rng=rng(1), options=ALS(restarts=1))
+        more = fit(x, ring, start=less.network, rng=rng(2))
+        assert more.error < 0.9 * less.error
+
+    def test_a_lost_bond_keeps_what_matters(self):
+        structure = tnet.tensor_train((4, 5, 6), [3, 3])
+        x = planted(structure)
+        net = fit(x, structure, rng=rng(1)).network
+        for rank in (1, 2):
+            less = tnet.carried_over(net, structure.resized({"g1-g2": rank}), rng=rng())
+            s = np.linalg.svd(x.reshape(20, 6), compute_uv=False)
+            best = np.linalg.norm(s[rank:])
+            assert best * (1 - 1e-9) <= distance(x, less) <= 3 * best
+        gone = structure.without_bond("g1-g2")
+        assert tnet.carried_over(net, gone, rng=rng()).structure == gone
+
+    def test_a_hyperbond_shrinks_to_its_largest_slices(self):
+        structure = tnet.cp((4, 5, 6), 3)
+        net = tnet.random_network(structure, rng=rng())
+        weights = np.array([1e-3, 1.0, 1.0])
+        leg = structure.hyperbonds[0]
+        axis = structure.legs["u0"].index(leg)
+        shape = [3 if k == axis else 1 for k in range(2)]
+        net = net.replace({"u0": net["u0"] * weights.reshape(shape)})
+        less = tnet.carried_over(net, tnet.cp((4, 5, 6), 2), rng=rng())
+        assert distance(np.asarray(tnet.contract(net)), less) < 0.02
+
+    def test_a_new_node_is_allowed(self):
+        old = tnet.tensor_train((4, 5), 2)
+        nodes = {"g0": ("x0", "p"), "hub": ("p", "q"), "g1": ("q", "x1")}
+        new = Structure(nodes, {"x0": 4, "x1": 5, "p": 2, "q": 2}, ("x0", "x1"))
+        x = planted(tnet.tensor_train((4, 5), 2))
+        start = fit(x, old, rng=rng(1)).network
+        assert fit(x, new, start=start, rng=rng(2), options=ALS(tol=1e-8)).error <= 1e-8
+
+    def test_a_start_of_other_modes_is_refused(self):
+        net = tnet.random_network(tnet.tensor_train((4, 5), 2), rng=rng())
+        with pytest.raises(StructureError, match="mode 'x1' has size 6"):
+            fit(np.ones((4, 6)), tnet.tensor_train((4, 6), 2), start=net, rng=rng())
+        other = tnet.tensor_train((4, 5), 2).renamed(nodes={"g0": "a", "g1": "b"})
+        with pytest.raises(StructureError, match="shares no node"):
+            fit(np.ones((4, 5)), other, start=net, rng=rng())
+
+    def test_a_start_of_another_kind_is_refused(self):
+        structure = tnet.tensor_train((4, 5), 2)
+        net = tnet.random_network(structure, rng=rng())
+        with pytest.raises(DTypeError, match="float64"):
+            fit(np.ones((4, 5), np.float32), net, rng=rng())
+        if len(NAMESPACES) > 1:
+            with pytest.raises(BackendError, match="torch"):
+                fit(np.ones((4, 5)), net.to(namespace="torch"), rng=rng())
+
+
+class TestErrors:
+    def test_shape(self):
+        with pytest.raises(ShapeError, match="x0=4, x1=5"):
+            fit(np.ones((5, 4)), tnet.tensor_train((4, 5), 2), rng=rng())
+
+    def test_disconnected(self):
+        loose = Structure({"a": ("x",), "b": ("y",)}, {"x": 2, "y": 3})
+        with pytest.raises(StructureError, match="2 parts: a; b"):
+            fit(np.ones((2, 3)), loose, rng=rng())
+
+    def test_infinite(self):
+        x = np.ones((4, 5))
+        x[1, 2] = np.inf
+        with pytest.raises(NonFiniteError, match=r"\(1, 2\)"):
+            fit(x, tnet.tensor_train((4, 5), 2), rng=rng())
+
+    def test_nan_in_a_target(self):
+        with pytest.raises(NonFiniteError):
+            Target(np.array([1.0, np.nan]))
+
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [
+            ({"tol": 1.5}, InputError),
+            ({"restarts": 0}, RankError),
+            ({"polish": -1}, RankError),
+            ({"stall": 1.0}, InputError),
+            ({"ridge": -1.0}, InputError),
+            ({"ridge": math.nan}, InputError),
+            ({"winning_error": 2.0}, InputError),
+        ],
+    )
+    def test_options(self, wrong, error):
+        with pytest.raises(error, match=next(iter(wrong))):
+            ALS(**wrong)
