@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -212,7 +213,8 @@ def swept_network(
     swept = sweep(target, tree, Goal(tol=inner, caps=caps, free=free, method=method, rng=rng))
     sizes = {tree.bond[node]: int(swept.arrays[node].shape[tree.axis(node)]) for node in tree.bond}
     structure = tree.structure.resized(sizes)
-    return Network(structure, swept.arrays, tree.root, certificate_of(swept, rounding))
+    certificate = replace(certificate_of(swept, rounding), allowed=tol or None)
+    return Network(structure, swept.arrays, tree.root, certificate)
 
 
 def rounding_of(like: Array, tree: RootedTree) -> float:
@@ -286,31 +288,29 @@ def _within(
     large = swept_network(target, tree, tol, possible_ranks(tree, both), method, rng)
     if large.num_params <= max_params:
         return large
-    small = truncate(large, Truncation(max_params=max_params))
-    return Network(small.structure, small.arrays, small.center, _joined(large, small))
+    bare = Network(large.structure, large.arrays, large.center)  # so that errors are its own
+    small = truncate(bare, Truncation(max_params=max_params))
+    return projected(target, large, small)
 
 
-def _joined(large: Network, small: Network) -> Certificate:
-    """Return the certificate of two orthogonal truncations, one after the other."""
-    first, second = large.certificate, small.certificate
-    assert first is not None
-    assert second is not None
-    # the second error is relative to the smaller network, whose norm is at most the tensor's
-    kept = math.sqrt(max(1.0 - first.error**2, 0.0))
-    bonds = {**first.discarded, **second.discarded}
-    discarded = {
-        bond: math.hypot(first.discarded.get(bond, 0.0), kept * second.discarded.get(bond, 0.0))
-        for bond in bonds
-    }
-    exact = first.kind is ErrorKind.EXACT and second.kind is ErrorKind.EXACT
-    bound = math.hypot(first.bound, second.bound)
-    return Certificate(
-        error=math.hypot(first.error, kept * second.error) if exact else bound,
-        kind=ErrorKind.EXACT if exact else ErrorKind.BOUND,
-        bound=bound,
-        discarded=discarded,
-        methods={**first.methods, **second.methods},
-    )
+def projected(target: AbstractTarget, large: Network, small: Network) -> Network:
+    """Return the best network with the bases of `small`, and measure its error.
+
+    `small` is a truncation of `large`. For given isometries the best root is the projection of
+    the tensor itself, and then the squares of the discarded weights add up to the squared error.
+    """
+    assert large.certificate is not None
+    assert small.certificate is not None
+    methods = {**large.certificate.methods, **small.certificate.methods}
+    tree = rooted(small.structure, small.center)
+    if target.squared_norm() is None:  # on disk: a bound costs no further pass
+        bound = large.certificate.bound + small.certificate.bound
+        certificate = Certificate(error=bound, kind=ErrorKind.BOUND, bound=bound, methods=methods)
+        return Network(small.structure, small.arrays, small.center, certificate)
+    goal = Goal(tol=0.0, caps=None, free=small.ranks, bases=small.arrays)
+    swept = sweep(target, tree, goal)
+    certificate = certificate_of(swept, rounding_of(target.like(), tree))
+    return Network(small.structure, swept.arrays, tree.root, replace(certificate, methods=methods))
 
 
 def _fitted(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, dtype_name, eps, namespace
+from contraction.arrays import Array, dtype_name, namespace
 from contraction.errors import NonFiniteError
 from contraction.factor import Basis, Method, left_basis
 from contraction.gram import empty_basis
@@ -31,6 +31,7 @@ from tnet.decomposition.target import AbstractTarget
 from tnet.trees import RootedTree
 
 SINGLE_TOL = 3e-3  # share of the norm above which single precision finds the same basis
+ENERGY_FLOOR = 32.0 * float(np.finfo(np.float64).eps)  # of a difference of squared norms
 LARGEST_SHARE = 0.999  # a tolerance is below one
 
 
@@ -48,6 +49,8 @@ class Goal:
         Bond -> largest rank that can be of use; bonds of rank one take no share of the error.
     method, rng
         As for `contraction.factor.left_basis`.
+    bases
+        Node -> array to use instead of a new factorisation; the root is always new.
     """
 
     tol: float
@@ -55,6 +58,7 @@ class Goal:
     free: Mapping[str, int]
     method: Method = Method.AUTO
     rng: np.random.Generator | None = None
+    bases: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +182,10 @@ class _Run:
         if not self.target.adjacent(self.group(node)):
             self.target = self.target.arranged(arrangement(self.tree, self.target, self.arrays))
         group = self.group(node)
-        basis, rest = self.quick(node, group) or self.thorough(node, group)
+        if self.goal.bases is not None:
+            basis, rest = self.given(node, group, self.goal.bases[node])
+        else:
+            basis, rest = self.quick(node, group) or self.thorough(node, group)
         self.norm = basis.norm if self.norm is None else self.norm
         if self.norm > 0.0:
             self.discarded[bond] = basis.discarded / self.norm
@@ -210,6 +217,26 @@ class _Run:
             rng=goal.rng,
         )
         return basis, self.target.compressed(group, self.tree.bond[node], basis.U)
+
+    def given(self, node: str, group: Sequence[str], array: Array) -> tuple[Basis, AbstractTarget]:
+        """Return the projection on a basis that is known; what it discards is measured."""
+        legs, bond = self.tree.structure.legs[node], self.tree.bond[node]
+        order = [*(legs.index(leg) for leg in group), legs.index(bond)]
+        order = [axis for axis in range(len(legs)) if axis not in order] + order  # ones first
+        moved: Any = namespace(array).permute_dims(array, tuple(order))
+        U = moved.reshape(self.target.rows(group), -1)
+        before = self.square if self.square is not None else self.target.squared_norm()
+        rest = self.target.compressed(group, bond, U)
+        self.square = rest.squared_norm()
+        size, after = before or 0.0, self.square or 0.0
+        basis = Basis(
+            U=U,
+            norm=math.sqrt(size),
+            discarded=math.sqrt(max(size - after, 0.0)),
+            floor=math.sqrt(ENERGY_FLOOR * size),
+            method=Method.GRAM,
+        )
+        return basis, rest
 
     def quick(self, node: str, group: Sequence[str]) -> tuple[Basis, AbstractTarget] | None:
         """Find the basis in single precision and measure in double what it discards.
@@ -243,7 +270,7 @@ class _Run:
         if not within and (int(basis.U.shape[1]) != cap or lost < (SINGLE_TOL * norm) ** 2):
             return None
         self.square = after
-        floor = math.sqrt(8.0 * eps("float64")) * norm
+        floor = math.sqrt(ENERGY_FLOOR) * norm
         return replace(basis, norm=norm, discarded=math.sqrt(lost), floor=floor), rest
 
     def store(self, node: str, group: Sequence[str], U: Array) -> None:
