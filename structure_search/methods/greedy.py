@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TypeAlias, final
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank
-from structure_search.methods import moves
+from structure_search.methods import inner_nodes, moves
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
 from structure_search.methods.growth import appended, growths
 from tnet.als.start import carried_over
@@ -110,7 +111,7 @@ class Greedy(AbstractMethod):
             answers = yield [
                 Proposal(
                     structure=g.structure,
-                    start=appended(net, g),
+                    start=appended(net, g, problem.rng),
                     sweeps=self.trial_sweeps,
                     before=now.effort,
                     parent=now.request,
@@ -143,7 +144,7 @@ class Greedy(AbstractMethod):
         while True:
             smaller = yield from self._lower(problem, now, failed)
             if smaller is None and self.inner_nodes:
-                smaller = yield from self._split(problem, now, failed)
+                smaller = yield from self._inner(problem, now, failed)
             if smaller is None and self.exchange:
                 smaller = yield from self._exchange(problem, now, failed)
             if smaller is None:
@@ -155,14 +156,24 @@ class Greedy(AbstractMethod):
         return (yield from self._first(problem, now, options, failed, len(options)))
 
     def _exchange(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
-        structure = now.evaluation.structure
-        found = moves.exchanged(structure, max_degree=self.max_degree)
+        structure, enough = now.evaluation.structure, problem.objective.enough
+        found = itertools.chain(
+            moves.exchanged(structure, max_degree=self.max_degree),
+            moves.repaired(structure, problem.spectra, enough),
+        )
         options = moves.distinct(found, failed)
         return (yield from self._first(problem, now, options, failed, self.exchange))
 
-    def _split(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
+    def _inner(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
         net = now.network
-        options = [] if net is None else moves.distinct(moves.splits(net), failed)
+        if net is None:
+            return None
+        found = itertools.chain(
+            inner_nodes.joins(net),
+            inner_nodes.splits(net),
+            inner_nodes.stars(problem.modes, problem.spectra, problem.objective.enough),
+        )
+        options = moves.distinct(found, failed)
         return (yield from self._first(problem, now, options, failed, len(options)))
 
     def _first(
@@ -204,7 +215,7 @@ class Greedy(AbstractMethod):
 def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network | None:
     if move.start is not None:
         return move.start()
-    if net is None:
+    if net is None or not set(net.structure.legs) & set(move.structure.legs):
         return None
     return carried_over(net, move.structure, rng=problem.rng)
 

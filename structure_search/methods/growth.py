@@ -16,17 +16,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from contraction import linalg
 from contraction.arrays import Array, namespace
 from structure_search.canonical import reduced
 from tnet.als.kernels import kernels
 from tnet.als.pairs import compile_block
+from tnet.als.start import carried_over
 from tnet.network import Network, contract
 from tnet.structure import Structure
 
 PAIR_STEPS = 2
 POWER_STEPS = 12
 RIDGE = 1e-12
+STRIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,11 @@ class Growth:
     ends
         The two nodes.
     structure
-        The structure with the bond enlarged, or made.
+        The structure with the bond enlarged, or made: by one, or by an eighth of a large rank.
     added
-        Parameters added.
+        Parameters of one slice more.
     gain
-        Decrease of the squared error, with everything else held fixed.
+        Decrease of the squared error by one slice, with everything else held fixed.
     slices
         The new slices of both ends, each with the legs of its node but the bond.
     """
@@ -82,9 +86,10 @@ def growths(net: Network, x: Array, *, most_params: float, max_degree: int | Non
     kernel = kernels(x)
     found = []
     for i, j in itertools.combinations(net.structure.node_names, 2):
-        bigger = enlarged(net.structure, i, j)
-        if bigger is None or bigger.num_params > most_params:
+        one = enlarged(net.structure, i, j)
+        if one is None or one.num_params > most_params:
             continue
+        bigger = _stride(net.structure, one, i, j, most_params)
         if max_degree is not None and max(_degree(bigger, i), _degree(bigger, j)) > max_degree:
             continue
         gain, slices = _pair_gain(net, residual, kernel, i, j)
@@ -92,7 +97,7 @@ def growths(net: Network, x: Array, *, most_params: float, max_degree: int | Non
             Growth(
                 ends=(i, j),
                 structure=bigger,
-                added=bigger.num_params - net.num_params,
+                added=one.num_params - net.num_params,
                 gain=gain,
                 slices=slices,
             )
@@ -104,6 +109,15 @@ def bond_between(structure: Structure, i: str, j: str) -> str | None:
     """Return the (first) bond between two nodes, or None."""
     shared = (leg for leg in structure.legs[i] if structure.holders[leg] in ((i, j), (j, i)))
     return next(shared, None)
+
+
+def _stride(structure: Structure, one: Structure, i: str, j: str, most_params: float) -> Structure:
+    """Return the structure with an eighth of a large rank added, if it fits; else `one`."""
+    bond = bond_between(one, i, j)
+    assert bond is not None
+    more = one.resized({bond: one.size[bond] + (one.size[bond] - 1) // STRIDE})
+    useful = reduced(more).size.get(bond) == more.size[bond]
+    return more if useful and more.num_params <= most_params else one
 
 
 def enlarged(structure: Structure, i: str, j: str) -> Structure | None:
@@ -125,7 +139,7 @@ def _degree(structure: Structure, node: str) -> int:
     return sum(structure.size[x] > 1 for x in structure.legs[node] if x in structure.ranks)
 
 
-def appended(net: Network, growth: Growth) -> Network:
+def appended(net: Network, growth: Growth, rng: np.random.Generator) -> Network:
     """Return the network with the new slices in place; its tensor is the old one plus theirs."""
     arrays: dict[str, Array] = dict(net.arrays)
     (bond,) = (
@@ -142,7 +156,11 @@ def appended(net: Network, growth: Growth) -> Network:
         if bond not in net.structure.size:
             old = xp.expand_dims(old, axis=axis)
         arrays[node] = xp.concat([old, xp.expand_dims(new * factor, axis=axis)], axis=axis)
-    return Network(growth.structure, arrays)
+    grown = net.structure
+    if bond not in grown.size:
+        grown = grown.with_bond(*growth.ends, 1, name=bond)
+    one = Network(grown.resized({bond: grown.size[bond] + 1}), arrays)
+    return carried_over(one, growth.structure, rng=rng)
 
 
 def _pair_gain(

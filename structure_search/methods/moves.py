@@ -1,4 +1,4 @@
-"""Moves between structures that save parameters: lower, drop and exchange ranks, split a node."""
+"""Moves between structures that save parameters by other ranks: lower, exchange, mend."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
-from contraction import linalg
-from contraction.arrays import namespace, to_numpy
+from structure_search.bounds import CutSpectra, cuts_of
 from structure_search.canonical import canonical_key, reduced
 from structure_search.methods.growth import enlarged
 from tnet.network import Network
 from tnet.structure import Structure
-
-SPLIT_TOLERANCE = 1e-2  # of a node's largest singular value; the fit decides in the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +38,10 @@ class Move:
         return self.structure.num_params
 
 
-def lowered(structure: Structure, steps: tuple[int, ...] = (1, 2)) -> Iterator[Move]:
-    """Yield the structures with one bond lowered by each of `steps`."""
+def lowered(structure: Structure) -> Iterator[Move]:
+    """Yield the structures with one bond lowered, by one, two or an eighth."""
     for bond, rank in structure.ranks.items():
-        for step in steps:
+        for step in sorted({1, 2, max(1, rank // 8)}):
             if rank - step >= 1:
                 smaller = reduced(structure.resized({bond: rank - step}))
                 yield Move(structure=smaller, label=f"lower {bond} to {rank - step}")
@@ -79,60 +73,50 @@ def _degrees(structure: Structure) -> list[int]:
     return [sum(leg in live for leg in legs) for _, legs in structure.nodes]
 
 
-def splits(net: Network) -> Iterator[Move]:
-    """Yield networks with one node split in two where that saves parameters.
+def repaired(structure: Structure, spectra: CutSpectra, error: float) -> Iterator[Move]:
+    """Yield smaller structures with one bond lowered or dropped, and others raised to make up.
 
-    For every node and every division of its legs in two parts of two legs or more, the
-    singular values say which rank the new bond needs. A part without a mode becomes an inner
-    node: so the core of a Tucker network appears.
+    Every network within `error` has, across each cut, at least the rank that the singular
+    values of the data ask for. Bonds across a cut that falls short are raised, the cheapest per
+    cut mended first, until no cut does.
     """
-    for node in net.structure.node_names:
-        legs = [leg for leg in net.structure.legs[node] if net.structure.size[leg] > 1]
-        if len(legs) > 8 or len(legs) < 3:
-            continue
-        for count in range(1, len(legs)):
-            for part in itertools.combinations(legs, count):
-                if legs[0] in part:
-                    yield from _split(net, node, part)
+    now = structure.num_params
+    for bond, rank in structure.ranks.items():
+        for target in sorted({1, rank - 1, rank - 2, rank // 2}):
+            if 1 <= target < rank:
+                mended = _mend(structure.resized({bond: target}), bond, spectra, error, now)
+                if mended is not None:
+                    label = f"lower {bond} to {target}, mend the cuts"
+                    yield Move(structure=reduced(mended), label=label)
 
 
-def _split(net: Network, node: str, part: tuple[str, ...]) -> Iterator[Move]:
-    s = net.structure
-    rest = tuple(leg for leg in s.legs[node] if leg not in part)
-    rows, columns = (math.prod(s.size[leg] for leg in side) for side in (part, rest))
-    most = (rows * columns - 1) // (rows + columns)  # the largest rank that saves anything
-    if most < 1:
-        return
-    axes = tuple(s.legs[node].index(leg) for leg in (*part, *rest))
-    xp: Any = namespace(net[node])
-    matrix: Any = xp.permute_dims(net[node], axes).reshape((rows, columns))
-    U, singular, Vh = linalg.svd(matrix)
-    values = to_numpy(singular)
-    needed = max(1, int(np.count_nonzero(values > SPLIT_TOLERANCE * values[0])))
-    if needed > min(most, len(values) - 1):
-        return
-    other = _fresh(node, s)
-    bond = f"{node}-{other}"
-    nodes = dict(s.nodes)
-    nodes[node] = (*part, bond)
-    nodes[other] = (bond, *rest)
-    structure = Structure(nodes, {**s.size, bond: needed}, s.modes)
-
-    def start() -> Network:
-        root: Any = xp.astype(xp.sqrt(singular[:needed]), matrix.dtype)
-        left = (U[:, :needed] * root).reshape((*(s.size[leg] for leg in part), needed))
-        right: Any = Vh[:needed]
-        right = (right * root[:, None]).reshape((needed, *(s.size[leg] for leg in rest)))
-        return Network(structure, {**net.arrays, node: left, other: right})
-
-    yield Move(structure=structure, label=f"split {node} off {'+'.join(part)}", start=start)
-
-
-def _fresh(node: str, structure: Structure) -> str:
-    for k in itertools.count(1):
-        if f"{node}.{k}" not in structure.legs:
-            return f"{node}.{k}"
-    raise AssertionError
+def _mend(
+    structure: Structure, fixed: str, spectra: CutSpectra, error: float, most: int
+) -> Structure | None:
+    cuts = cuts_of(structure.nodes, structure.modes)
+    needed = [spectra.rank(rows, error) for rows, _ in cuts]
+    raised = False
+    while structure.num_params < most:
+        size = structure.size
+        short = [
+            legs
+            for (_, across), need in zip(cuts, needed, strict=True)
+            for legs in across
+            if math.prod(size[leg] for leg in legs) < need
+        ]
+        if not short:
+            return structure if raised else None
+        best: tuple[float, str, Structure] | None = None
+        for bond in sorted({leg for legs in short for leg in legs} - {fixed}):
+            bigger = structure.resized({bond: size[bond] + 1})
+            count = sum(bond in legs for legs in short)
+            cost = (bigger.num_params - structure.num_params) / count
+            if best is None or cost < best[0]:
+                best = (cost, bond, bigger)
+        if best is None:
+            return None
+        structure, raised = best[2], True
+    return None
 
 
 def distinct(moves: Iterator[Move], seen: set[str]) -> list[Move]:
