@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 Point = tuple[float, float]
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 18.0, 14.0, 44.0
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 18.0, 14.0, 44.0
 LEGEND = 22.0
 CSS = """
 .chart{--ink:#1c2733;--soft:#5c6773;--grid:#e3e8ee;--c0:#2f6f9f;--c1:#c2571a;--c2:#2c8a57;
@@ -173,10 +174,13 @@ def chart(
     x_map = _Map(x.scale, *_range(xs, x), LEFT, width - RIGHT)
     y_map = _Map(y.scale, *_range(ys, y), height - BOTTOM, top)
     body = [*_frame(x, y, x_map, y_map)]
-    for guide in guides:
-        body += _guide(guide, x_map, y_map)
+    taken: list[Box] = []
     for one, kept in shown:
         body += _marks(one, kept, x_map, y_map)
+    for guide in guides:
+        body += _guide(guide, x_map, y_map, taken)
+    for one, kept in shown:
+        body += _labels(one, kept, x_map, y_map, taken)
     body += _legend([s for s, kept in shown if kept and s.name], width)
     return Chart(width, height, "\n".join(body), label)
 
@@ -192,7 +196,7 @@ def bars(
     >>> drawn.svg().count('class="f0"')
     2
     """
-    room = min(150.0, 14.0 + 7.0 * max((len(name) for name, _, _ in rows), default=0))
+    room = min(180.0, 16.0 + 8.0 * max((len(name) for name, _, _ in rows), default=0))
     height = 26.0 * len(rows) + TOP + BOTTOM
     values = [value for _, value, _ in rows]
     low, high = _range(values + ([] if axis.scale is Scale.LOG else [0.0]), axis)
@@ -255,7 +259,7 @@ def _ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
         return [(v, _number(v)) for v in found if low <= v <= high]
     raw = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     count = math.floor(high / step + 1e-9) - first + 1
     return [(k * step + 0.0, _number(k * step + 0.0)) for k in range(first, first + count)]
@@ -293,14 +297,18 @@ def _frame(x: Axis, y: Axis, x_map: _Map, y_map: _Map) -> list[str]:
     return parts
 
 
-def _guide(guide: Guide, x_map: _Map, y_map: _Map) -> list[str]:
+def _guide(guide: Guide, x_map: _Map, y_map: _Map, taken: list[Box]) -> list[str]:
+    wide = 6.4 * len(guide.label)
     if guide.upright:
         at = x_map(guide.value)
         line = _line(at, y_map.start, at, y_map.stop, "guide")
-        return [line, _text(at + 5.0, y_map.stop + 14.0, guide.label, "start", "halo")]
-    at = y_map(guide.value)
-    line = _line(x_map.start, at, x_map.stop, at, "guide")
-    return [line, _text(x_map.start + 6.0, at - 5.0, guide.label, "start", "halo")]
+        x, y = at + 5.0, y_map.stop + 14.0
+    else:
+        at = y_map(guide.value)
+        line = _line(x_map.start, at, x_map.stop, at, "guide")
+        x, y = x_map.stop - wide - 4.0, at - 5.0
+    taken.append((x, y - 12.0, x + wide, y + 3.0))
+    return [line, _text(x, y, guide.label, "start", "halo")]
 
 
 def _marks(series: Series, kept: Sequence[int], x_map: _Map, y_map: _Map) -> list[str]:
@@ -319,12 +327,35 @@ def _marks(series: Series, kept: Sequence[int], x_map: _Map, y_map: _Map) -> lis
         for k, (a, b) in zip(kept, places, strict=True):
             title = f"<title>{escape(series.titles[k])}</title>" if series.titles else ""
             parts.append(_mark(series.mark, a, b, series.color, title))
-    for k, (a, b) in zip(kept, places, strict=True):
-        if series.labels and series.labels[k]:
-            near_end = a > x_map.stop - 90.0
-            at, anchor = (a - 9.0, "end") if near_end else (a + 9.0, "start")
-            parts.append(_text(at, b - 6.0, series.labels[k], anchor, "strong halo"))
     return parts
+
+
+def _labels(
+    series: Series, kept: Sequence[int], x_map: _Map, y_map: _Map, taken: list[Box]
+) -> list[str]:
+    """Write labels beside their points, each where it covers none that is there already."""
+    parts = []
+    for k in kept:
+        text = series.labels[k] if series.labels else ""
+        if not text:
+            continue
+        x, y = x_map(series.points[k][0]), y_map(series.points[k][1])
+        wide = 7.2 * len(text)
+        boxes = [
+            (left, y + down - 12.0, left + wide, y + down + 3.0)
+            for down in (-6.0, 16.0, -22.0, 32.0, -38.0)
+            for left in (x + 9.0, x - 9.0 - wide)
+            if left > x_map.start and left + wide < x_map.stop + RIGHT
+        ]
+        free = (box for box in boxes if not any(_overlap(box, other) for other in taken))
+        left, top, right, bottom = next(free, (x + 9.0, y - 18.0, x + 9.0 + wide, y - 3.0))
+        taken.append((left, top, right, bottom))
+        parts.append(_text(left, bottom - 3.0, text, "start", "strong halo"))
+    return parts
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _mark(mark: Mark, a: float, b: float, color: int, title: str) -> str:

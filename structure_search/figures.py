@@ -6,14 +6,17 @@ the other evaluations an even selection, so that a page stays small.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contraction.errors import CheckpointError
 from structure_search.charts import Axis, Chart, Guide, Mark, Scale, Series, bars, chart
-from structure_search.journal import RunRecord
+from structure_search.journal import BEST, RunRecord
 from structure_search.objectives import objective_from_dict
+from structure_search.residuals import RESIDUAL
 from structure_search.results import Evaluation, Source
 from tnet.drawing import draw_svg
 from tnet.structure import Structure
@@ -75,7 +78,7 @@ def running_best(run: RunRecord) -> list[Evaluation]:
 def figures_of(run: RunRecord) -> list[Figure]:
     """Return the figures of a run that have something to show, in the order of the report."""
     made = [network_figure(run), front_figure(run), *trace_figures(run)]
-    made += [*spectrum_figures(run), *error_figures(run)]
+    made += [*spectrum_figures(run), *error_figures(run), slice_figure(run)]
     return [figure for figure in made if figure is not None]
 
 
@@ -312,6 +315,33 @@ def mode_ranks(structure: Structure) -> dict[str, int]:
     return found
 
 
+def slice_figure(run: RunRecord) -> Figure | None:
+    """Draw the error of every slice along each mode, if best/residual.json says it."""
+    best = best_of(run)
+    path = run.folder / BEST / RESIDUAL
+    if best is None or not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    series = []
+    for k, (mode, errors) in enumerate(list(known.items())[:6]):
+        points = [((i + 0.5) / len(errors), e) for i, e in enumerate(errors)]
+        titles = [f"{mode} {i}: {e:.4g}" for i, e in enumerate(errors)]
+        series.append(Series(name=_short(mode), points=points, color=k, mark=Mark.LINE))
+        series.append(Series(name="", points=points, color=k, titles=titles))
+    drawn = chart(
+        series,
+        Axis(label="position along the mode, from first to last", low=0.0, high=1.0),
+        Axis(label="relative error of the slice", low=0.0),
+        label="relative error along each mode",
+        guides=[Guide(value=best.error, label=f"whole {best.error:.3g}")],
+    )
+    caption = "The error of each slice; the mean of the squares along a mode is that of the whole."
+    return _figure("slice-error", "Error along each mode", caption, drawn)
+
+
 def error_figures(run: RunRecord) -> list[Figure]:
     """Draw how much error the rank of each mode alone forces, from the spectra of the data."""
     best = best_of(run)
@@ -329,7 +359,9 @@ def error_figures(run: RunRecord) -> list[Figure]:
         rows.append((mode, share, f"{mode}: error {share:.4g}, {kept}"))
     if not any(share > 0.0 for _, share, _ in rows):
         return []
-    drawn = bars(rows, Axis(label="relative error", low=0.0), label="error forced by each mode")
+    drawn = bars(
+        rows, Axis(label="relative error", low=0.0), label="error forced by each mode", width=560.0
+    )
     caption = (
         "The error that the rank of each mode alone makes unavoidable (a lower bound), "
         f"beside {best.error:.4g} of the whole network."

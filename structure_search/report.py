@@ -32,7 +32,7 @@ LAYOUT = (  # section title -> the figures in it, in order
     ("Error against parameters", ("front",)),
     ("Search", ("trace", "trace-time", "size")),
     ("Singular values", ("spectra-modes", "spectra-bonds")),
-    ("Where the error sits", ("mode-error",)),
+    ("Where the error sits", ("mode-error", "slice-error")),
 )
 
 

@@ -113,8 +113,8 @@ def draw_svg(
     """
     structure = _structure_of(target)
     scene = scene_of(structure, layout=layout, spectra=_spectra_of(target, spectra))
-    height = scene.height + (34.0 if scene.has_spectra else 0.0)
-    width = max(scene.width, 250.0 if scene.has_spectra else 0.0)
+    height = scene.height + (0.0 if scene.most_entropy is None else 34.0)
+    width = max(scene.width, 0.0 if scene.most_entropy is None else 250.0)
     label = f"tensor network of {len(structure.nodes)} nodes, {structure.num_params} parameters"
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tn" role="img" aria-label="{label}" '
@@ -124,8 +124,8 @@ def draw_svg(
         *map(_svg_disc, scene.discs),
         *map(_svg_label, scene.labels),
     ]
-    if scene.has_spectra:
-        body.append(_svg_key(scene.height + 14.0))
+    if scene.most_entropy is not None:
+        body.append(_svg_key(scene.height + 14.0, scene.most_entropy))
     return "\n".join([*body, "</svg>\n"])
 
 
@@ -229,7 +229,7 @@ def _svg_label(label: Label) -> str:
     )
 
 
-def _svg_key(y: float) -> str:
+def _svg_key(y: float, most: float) -> str:
     """Return the key of the colours: a row of swatches from no entropy to the highest."""
     swatches = "".join(
         f'<rect x="{70 + 10 * k}" y="{y - 4:g}" width="10" height="8" fill="{color_of(k / 9)}"/>'
@@ -237,7 +237,7 @@ def _svg_key(y: float) -> str:
     )
     return (
         f'<text x="8" y="{y:g}" class="key">entropy 0</text>{swatches}'
-        f'<text x="174" y="{y:g}" class="key">log₂ rank</text>'
+        f'<text x="174" y="{y:g}" class="key">{most:.2g} bits</text>'
     )
 
 

@@ -7,7 +7,7 @@ singular values (where they are known), and the area of a node with its number o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Scene:
     lines: tuple[Line, ...]
     discs: tuple[Disc, ...]
     labels: tuple[Label, ...]
-    has_spectra: bool
+    most_entropy: float | None  # in bits, the top of the colour scale; None without spectra
 
 
 def short(text: str, longest: int = LONGEST_LABEL) -> str:
@@ -161,7 +161,7 @@ def scene_of(
     radius = _radii(structure)
     lines, labels = _bonds(structure, node, hub, spectra or {})
     open_lines, open_labels = _open_legs(structure, node, mode)
-    discs, names = _discs(structure, node, hub, radius)
+    discs, names = _discs(structure, node, hub, radius, _ends(structure, node, mode, hub))
     right, bottom = max(x for x, _ in points) - left, max(y for _, y in points) - top
     return Scene(
         round(right * UNIT + 2 * (MARGIN + room), 1),
@@ -169,7 +169,7 @@ def scene_of(
         (*open_lines, *lines),
         tuple(discs),
         (*labels, *open_labels, *names),
-        any(leg in structure.ranks for leg in spectra or {}),
+        _most_entropy(structure, spectra or {}),
     )
 
 
@@ -196,9 +196,10 @@ def _bonds(
 ) -> tuple[list[Line], list[Label]]:
     lines, labels = [], []
     between: dict[tuple[str, ...], int] = {}
+    most = _most_entropy(structure, spectra)
     for leg, rank in structure.ranks.items():
         holders = structure.holders[leg]
-        color, note = _shade(leg, rank, spectra)
+        color, note = _shade(leg, rank, spectra, most)
         title = f"bond {leg}: rank {rank}{note}"
         width = round(width_of(rank), 2)
         if len(holders) > 2:
@@ -216,12 +217,18 @@ def _bonds(
     return lines, labels
 
 
-def _shade(leg: str, rank: int, spectra: Mapping[str, Any]) -> tuple[str | None, str]:
+def _most_entropy(structure: Structure, spectra: Mapping[str, Any]) -> float | None:
+    return max((entropy(spectra[leg]) for leg in structure.ranks if leg in spectra), default=None)
+
+
+def _shade(
+    leg: str, rank: int, spectra: Mapping[str, Any], most: float | None
+) -> tuple[str | None, str]:
     if leg not in spectra:
         return None, ""
     bits = entropy(spectra[leg])
-    share = bits / math.log2(rank) if rank > 1 else 0.0
-    return color_of(share), f", entropy {bits:.2f} of at most {math.log2(rank):.2f} bits"
+    note = f", entropy {bits:.2f} of at most {math.log2(rank):.2f} bits"
+    return color_of(bits / most if most else 0.0), note
 
 
 def _halfway(a: Point, b: Point) -> Point:
@@ -260,11 +267,43 @@ def _open_legs(
     return lines, labels
 
 
+def _freest_corner(center: Point, ends: Sequence[Point]) -> tuple[int, int]:
+    """Return the diagonal (right, down) that points farthest away from all lines."""
+    angles = [math.atan2(y - center[1], x - center[0]) for x, y in ends]
+
+    def clear(corner: tuple[int, int]) -> float:
+        angle = math.atan2(corner[1], corner[0])
+        apart = (abs(math.remainder(angle - other, 2 * math.pi)) for other in angles)
+        return round(min(apart, default=math.pi), 6)
+
+    return max(((1, -1), (-1, -1), (1, 1), (-1, 1)), key=clear)
+
+
+def _ends(
+    structure: Structure,
+    node: Mapping[str, Point],
+    mode: Mapping[str, Point],
+    hub: Mapping[str, Point],
+) -> dict[str, list[Point]]:
+    """Return node -> the far ends of the lines that leave it."""
+    found: dict[str, list[Point]] = {name: [] for name in structure.node_names}
+    for leg, holders in structure.holders.items():
+        for name in holders:
+            if leg in mode:
+                found[name].append(mode[leg])
+            elif leg in hub:
+                found[name].append(hub[leg])
+            else:
+                found[name].append(node[holders[1] if name == holders[0] else holders[0]])
+    return found
+
+
 def _discs(
     structure: Structure,
     node: Mapping[str, Point],
     hub: Mapping[str, Point],
     radius: Mapping[str, float],
+    around: Mapping[str, Sequence[Point]],
 ) -> tuple[list[Disc], list[Label]]:
     discs = [Disc(hub[leg], 5.0, f"hyperbond {leg}", is_hub=True) for leg in hub]
     labels = []
@@ -274,8 +313,11 @@ def _discs(
         title = f"node {name}: {shape}, {count:,} parameters"
         discs.append(Disc(node[name], radius[name], title))
         inside = len(name) * 7.0 + 6.0 <= 2 * radius[name]
+        if inside:
+            labels.append(Label(node[name], short(name), title, "node"))
+            continue
         x, y = node[name]
-        at = (x, y) if inside else (round(x + radius[name] + 2.0, 1), round(y - radius[name], 1))
-        kind, anchor = ("node", "middle") if inside else ("name", "start")
-        labels.append(Label(at, short(name), title, kind, anchor))
+        right, down = _freest_corner(node[name], around[name])
+        at = (round(x + right * (radius[name] + 2.0), 1), round(y + down * radius[name], 1))
+        labels.append(Label(at, short(name), title, "name", "start" if right > 0 else "end"))
     return discs, labels

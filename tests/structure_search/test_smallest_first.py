@@ -96,9 +96,7 @@ def test_cp_is_found_where_the_data_are_cp():
 
 
 def test_the_error_is_that_of_the_whole_data():
-    x = planted(tnet.tucker((30, 20, 25), 3), noise=0.05) + 0.001 * rng.standard_normal(
-        (30, 20, 25)
-    )
+    x = planted(tnet.tucker((30, 20, 25), 3), noise=0.05)
     found = look(x, 0.08, keep=4)
     for evaluation in found.trace:
         assert evaluation.source is Source.FIT

@@ -1,0 +1,111 @@
+"""Fixed formats at a given error: what a search has to beat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import tnet
+from contraction.arrays import Array
+from tnet.structure import Structure
+
+CP_SECONDS = 20.0  # no further CP rank is tried after that
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedFormat:
+    """A format with the ranks that an error needs.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    num_params, error
+        Its size, and its relative error, exact.
+    seconds
+        Time it took, all ranks that were tried together.
+    met
+        Whether the error is within the tolerance.
+    """
+
+    name: str
+    num_params: int
+    error: float
+    seconds: float
+    met: bool
+    structure: Structure
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what baselines.json holds."""
+        return {
+            "name": self.name,
+            "num_params": self.num_params,
+            "error": self.error,
+            "seconds": round(self.seconds, 4),
+            "met": self.met,
+            "ranks": dict(self.structure.ranks),
+        }
+
+
+def fixed_formats(
+    x: Array, tol: float, *, rng: np.random.Generator, cp_seconds: float = CP_SECONDS
+) -> Iterator[FixedFormat]:
+    """Yield TT-SVD, HOSVD, a balanced tree and CP of `x`, each within `tol` if it can be.
+
+    The first three are the direct factorisations of `tnet.decompose`, with ranks by tolerance;
+    CP is fitted by alternating least squares with rank 1, 2, ... until the error is reached.
+
+    Examples
+    --------
+    >>> i, j, k = np.ogrid[1:7, 1:8, 1:9]
+    >>> found = fixed_formats(1.0 / (i + j + k), 0.01, rng=np.random.default_rng(0))
+    >>> [(f.name, f.met) for f in found]
+    [('TT-SVD', True), ('HOSVD', True), ('balanced tree', True), ('CP', True)]
+    """
+    shape = tuple(int(n) for n in x.shape)
+    formats: list[tuple[str, Callable[..., Structure]]] = [
+        ("TT-SVD", tnet.tensor_train),
+        ("HOSVD", tnet.tucker),
+        ("balanced tree", tnet.balanced_tree),
+    ]
+    for name, format_ in formats:
+        begun = time.monotonic()
+        net = tnet.decompose(x, format_, tol=tol)
+        error = tnet.relative_error(net, x)
+        yield FixedFormat(
+            name=name,
+            num_params=net.num_params,
+            error=error,
+            seconds=time.monotonic() - begun,
+            met=error <= tol,
+            structure=net.structure,
+        )
+    if len(shape) > 2:
+        yield _cp(x, shape, tol, rng, cp_seconds)
+
+
+def _cp(
+    x: Array, shape: tuple[int, ...], tol: float, rng: np.random.Generator, most: float
+) -> FixedFormat:
+    """Raise the rank until the error is reached, the dense size is, or the time is over."""
+    begun = time.monotonic()
+    rank = 1
+    while True:
+        structure = tnet.cp(shape, rank)
+        found = tnet.fit(x, structure, rng=rng)
+        spent = time.monotonic() - begun
+        full = structure.num_params + sum(shape) > int(np.prod(shape))
+        if found.error <= tol or full or spent > most:
+            return FixedFormat(
+                name="CP",
+                num_params=structure.num_params,
+                error=found.error,
+                seconds=spent,
+                met=found.error <= tol,
+                structure=structure,
+            )
+        rank += 1

@@ -1,0 +1,42 @@
+"""`tnet report`: the HTML page and the figures of a run folder, written again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tnet.console import Console, ExitCode
+from tnet.options import add_command
+
+
+def register(subparsers: Any) -> None:
+    """Add `tnet report`."""
+    parser = add_command(
+        subparsers,
+        "report",
+        run_report,
+        help="write the HTML report and the figures of a run",
+        description="Write DIR/report.html (one page that needs nothing else) and "
+        "DIR/figures/*.svg from a run folder, also while the search is running.",
+    )
+    parser.add_argument("run", metavar="DIR", help="the run folder")
+    parser.add_argument(
+        "--open", choices=["yes", "no"], default="no", help="show it in the browser (no)"
+    )
+
+
+def run_report(args: argparse.Namespace, console: Console) -> int:
+    """Run `tnet report`."""
+    from structure_search.report import write_report
+
+    page = write_report(args.run)
+    figures = sorted(str(path) for path in (Path(args.run) / "figures").glob("*.svg"))
+    console.result({"report": str(page), "figures": figures})
+    console.out(f"report:  {page}")
+    console.out(f"figures: {len(figures)} files in {Path(args.run) / 'figures'}")
+    if args.open == "yes":
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return ExitCode.DONE

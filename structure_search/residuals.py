@@ -1,0 +1,55 @@
+"""Where the error sits: the relative error of every slice of the data, mode by mode."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import Array, to_numpy
+from contraction.errors import ShapeError
+from structure_search.journal import BEST, write_json
+from tnet.network import Network
+
+RESIDUAL = "residual.json"
+
+
+def slice_errors(net: Network, x: Array) -> dict[str, list[float]]:
+    """Return mode -> for each index, the norm of the error in that slice over its share of X.
+
+    The share is ||X|| / sqrt(number of slices), so that over a mode the mean of the squares is
+    the squared relative error of the whole.
+
+    Cost: the full tensor of `net` is formed, and one pass per mode.
+
+    Raises
+    ------
+    ShapeError
+        `net` and `x` differ in shape.
+
+    Examples
+    --------
+    >>> from tnet.structure import Structure
+    >>> net = Network(Structure({"a": ("x",)}, {"x": 2}), {"a": np.array([3.0, 0.0])})
+    >>> [round(e, 6) for e in slice_errors(net, np.array([3.0, 4.0]))["x"]]
+    [0.0, 1.131371]
+    """
+    if tuple(net.shape) != tuple(x.shape):
+        raise ShapeError(f"the network has shape {net.shape}, the data {tuple(x.shape)}.")
+    host = to_numpy(x)
+    gone: Any = np.abs(to_numpy(net.to_dense()) - host) ** 2
+    norm = math.sqrt(float(np.sum(np.abs(host) ** 2))) or 1.0
+    found = {}
+    for axis, mode in enumerate(net.structure.modes):
+        others = tuple(k for k in range(gone.ndim) if k != axis)
+        parts = np.sqrt(gone.sum(axis=others) * gone.shape[axis]) / norm
+        found[mode] = [float(value) for value in parts]
+    return found
+
+
+def write_residuals(folder: str | os.PathLike[str], net: Network, x: Array) -> None:
+    """Write best/residual.json for the report: mode -> the error of each slice."""
+    write_json(Path(folder) / BEST / RESIDUAL, slice_errors(net, x))
