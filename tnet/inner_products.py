@@ -16,9 +16,10 @@ import numpy as np
 import contraction
 from contraction import arrays as arrays_
 from contraction.errors import NonFiniteError
+from tnet._axes import apply_matrix
 from tnet.alignment import aligned, is_same_graph, require_same_modes, same_kind
 from tnet.network import Network
-from tnet.scaling import calmed, scaled_to_one
+from tnet.scaling import calmed, detached, scaled_to_one
 from tnet.trees import rooted
 
 
@@ -41,7 +42,7 @@ def scaled_inner(a: Network, b: Network) -> tuple[complex, int]:
     (25.0, 0)
     """
     require_same_modes(a.structure, b.structure)
-    a, b = (_detached(net) for net in same_kind(a, b))
+    a, b = (detached(net) for net in same_kind(a, b))
     if a.structure.is_tree and is_same_graph(a.structure, b.structure):
         b, product = aligned(b, a.structure), _tree_inner
     else:
@@ -57,14 +58,6 @@ def scaled_inner(a: Network, b: Network) -> tuple[complex, int]:
     if not math.isfinite(abs(value)):
         raise NonFiniteError(f"the inner product of {a!r} and {b!r} left the range of {a.dtype}.")
     return value, exponent + more_a + more_b
-
-
-def _detached(net: Network) -> Network:
-    """Cut a torch network out of the graph of gradients: the result is a plain number."""
-    held: Any = net.arrays
-    if net.namespace != "torch" or not any(x.requires_grad for x in held.values()):
-        return net
-    return Network(net.structure, {node: x.detach() for node, x in held.items()}, net.center)
 
 
 def _number(x: Any) -> complex:
@@ -97,7 +90,8 @@ def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:
         lower: Any = b[node]
         legs = a.structure.legs[node]
         for child in tree.children[node]:
-            lower = _times_axis(xp, environments.pop(child), lower, legs.index(tree.bond[child]))
+            environment = environments.pop(child)
+            lower = apply_matrix(lower, environment, legs.index(tree.bond[child]), xp)
         if node == tree.root:
             return _number(upper.reshape(-1) @ lower.reshape(-1)), exponent
         environment = _all_but_axis(xp, upper, lower, tree.axis(node))
@@ -107,22 +101,6 @@ def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:
         environments[node] = environment
         exponent += shift
     raise AssertionError("a tree has a root")
-
-
-def _times_axis(xp: Any, matrix: Any, x: Any, axis: int) -> Any:
-    """Multiply `matrix` (new, old) into one axis of `x`; a view of `x` wherever that is fast."""
-    shape = tuple(x.shape)
-    before, n, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-    new = (*shape[:axis], matrix.shape[0], *shape[axis + 1 :])
-    if before == 1:
-        return (matrix @ x.reshape(n, after)).reshape(new)
-    if after == 1:
-        return (x.reshape(before, n) @ matrix.T).reshape(new)
-    if after >= 16:
-        return xp.matmul(matrix, x.reshape(before, n, after)).reshape(new)
-    last = xp.moveaxis(x.reshape(before, n, after), 1, 2).reshape(before * after, n)
-    moved = (last @ matrix.T).reshape(before, after, matrix.shape[0])
-    return xp.moveaxis(moved, 2, 1).reshape(new)
 
 
 def _all_but_axis(xp: Any, x: Any, y: Any, axis: int) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import NonFiniteError
+from contraction.svd_ladder import times_power
 from tnet.network import Network
 
 _CALM = 2.0**16  # arrays with a largest entry between 1/_CALM and _CALM are left as they are
@@ -51,16 +52,18 @@ def array_norm(x: Array) -> float:
         raise NonFiniteError("the norm is beyond the range of a float64.") from None
 
 
-def times_power(x: Any, exponent: int) -> Any:
-    """Return x 2^exponent, in two factors, each of which fits the dtype on its own."""
-    half = exponent // 2
-    return x * 2.0**half * 2.0 ** (exponent - half)
-
-
 def _square(xp: Any, flat: Any) -> float:
     if arrays_.is_complex(flat):
         return float(xp.real(xp.conj(flat) @ flat))
     return float(flat @ flat)
+
+
+def detached(net: Network) -> Network:
+    """Cut a torch network out of the graph of gradients: the result is a plain number."""
+    held: Any = net.arrays
+    if net.namespace != "torch" or not any(x.requires_grad for x in held.values()):
+        return net
+    return Network(net.structure, {node: x.detach() for node, x in held.items()}, net.center)
 
 
 def scaled_to_one(net: Network) -> tuple[Network, int]:

@@ -231,8 +231,6 @@ def test_real_and_complex_mix():
 @given(pairs())
 def test_distance(nets):
     a, b = nets
-    if not hasattr(tnet, "orthogonalize"):
-        pytest.skip("needs orthogonalize")
     want = float(np.linalg.norm((dense(a) - in_order_of(b, a)).astype(complex)))
     scale = max(float(np.linalg.norm(dense(a))), float(np.linalg.norm(dense(b))))
     assert abs(tnet.distance(a, b) - want) < (1e-4 if "32" in a.dtype else 1e-11) * scale
@@ -317,6 +315,27 @@ def test_a_chain_of_20000_nodes():
     swap = np.array([[0.0, 1.0], [1.0, 0.0]])
     op = tnet.Network(flip, {n: swap.reshape(flip.node_shape(n)) for n in flip.node_names})
     assert tnet.log_norm(tnet.apply(op, ones)) == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e150, 1e-150])
+@pytest.mark.parametrize("length", [3, 1500])
+def test_distances_of_any_length_and_scale(scale, length):
+    """The parts of a and b have norms that drift apart along the chain and meet at its end."""
+    s = tnet.tensor_train((2,) * length, 3)
+    rng = np.random.default_rng(0)
+    a, c = tnet.random_network(s, rng=rng), tnet.random_network(s, rng=rng)
+    arrays = dict(a.arrays)
+    up, down = s.node_names[:-1:2], s.node_names[1::2]
+    for first, second in zip(up, down, strict=False):
+        arrays[first], arrays[second] = arrays[first] * scale, arrays[second] / scale
+    b = tnet.add(tnet.Network(s, arrays), c * math.exp(tnet.log_norm(a) - tnet.log_norm(c) - 20))
+    a = tnet.add(a, a * 0.0)
+    want = math.exp(-20)
+    assert tnet.relative_error(a, b) == pytest.approx(want, rel=1e-5)
+    assert tnet.relative_error(b, a) == pytest.approx(want, rel=1e-5)
+    assert tnet.relative_error(a * 0.0, b) == pytest.approx(1.0)
+    assert tnet.relative_error(a, b * 0.0) == math.inf
+    assert tnet.relative_error(a * 0.0, b * 0.0) == 0.0
 
 
 def test_gradients_pass_through_sums_and_products():
