@@ -178,6 +178,16 @@ class Network:
     def __neg__(self) -> Network:
         return scale(self, -1.0)
 
+    def __add__(self, other: Network) -> Network:
+        from tnet.algebra import add  # stands above this module
+
+        return add(self, other)
+
+    def __sub__(self, other: Network) -> Network:
+        from tnet.algebra import subtract
+
+        return subtract(self, other)
+
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"
         return (

@@ -58,6 +58,7 @@ def test_add_and_subtract(nets):
     a, b, c = nets
     close(dense(tnet.add(a, b)), dense(a) + in_order_of(b, a), a.dtype)
     close(dense(tnet.subtract(a, b)), dense(a) - in_order_of(b, a), a.dtype)
+    close(dense(a + b - c), dense(a) + in_order_of(b, a) - in_order_of(c, a), a.dtype)
     total = tnet.add(a, b, c)
     close(dense(total), dense(a) + in_order_of(b, a) + in_order_of(c, a), a.dtype)
     assert total.structure.same_graph(a.structure)
