@@ -93,7 +93,7 @@ def search_pairs(
     """
     leaves, _ = leaf_labels(canonical)
     parts = components(leaves)
-    if len(parts) == 1:
+    if len(parts) == 1 or len(leaves) <= ALL_TREES:
         return _search_connected(canonical, objective, model, seconds, max_size)
     pairs: list[tuple[int, int]] = []
     rest = []

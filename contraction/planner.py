@@ -243,7 +243,7 @@ def plan(
     limit = None if memory is None else parse_bytes(memory)
     seconds = None if budget is None else parse_seconds(budget)
     itemsize = np.dtype(dtype).itemsize
-    tree = None if path is None else tuple((int(i), int(j)) for i, j in path)
+    tree = None if path is None else tuple(tuple(map(int, pair)) for pair in path)
     find = _search if len(spec.inputs) <= MANY else _search_many
     compiled = find(
         spec.canonical, wanted, None if limit is None else limit // itemsize, seconds, tree

@@ -94,7 +94,7 @@ def build_tree(canonical: Canonical, pairs: Sequence[tuple[int, int]]) -> Tree:
     return Tree(leaves, tuple(steps), tuple(every), canonical.sizes, output)
 
 
-def check_pairs(pairs: Sequence[tuple[int, int]], count: int) -> None:
+def check_pairs(pairs: Sequence[Sequence[int]], count: int) -> None:
     """Raise `PlanError` unless `pairs` is one tree over `count` inputs."""
     if len(pairs) != count - 1:
         raise PlanError(f"{count} inputs need {count - 1} pairs, got {len(pairs)}.")
