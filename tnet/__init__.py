@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from tnet.norms import log_norm as log_norm
     from tnet.norms import norm as norm
     from tnet.norms import relative_error as relative_error
+    from tnet.rounding import Rounding as Rounding
+    from tnet.rounding import truncate as truncate
     from tnet.spectra import bond_spectra as bond_spectra
     from tnet.storage import FileInfo as FileInfo
     from tnet.storage import file_info as file_info
@@ -96,6 +98,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.gauge": ["move_center", "orthogonalize"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
+        "tnet.rounding": ["Rounding", "truncate"],
         "tnet.spectra": ["bond_spectra"],
         "tnet.storage": ["FileInfo", "file_info", "load", "save"],
         "tnet.structure": ["Structure"],

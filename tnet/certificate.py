@@ -35,6 +35,9 @@ class Certificate:
         Bond -> relative error made at that bond alone.
     methods
         Bond -> the factorisation used there.
+    allowed
+        The tolerance that truncations have used up so far, or None if none had one. A later
+        truncation counts its own tolerance from there.
 
     Examples
     --------
@@ -47,6 +50,7 @@ class Certificate:
     bound: float = math.inf
     discarded: Mapping[str, float] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
+    allowed: float | None = None
 
     def __post_init__(self) -> None:
         if not self.error >= 0.0 or not self.bound >= 0.0:
