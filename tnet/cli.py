@@ -78,7 +78,9 @@ def _guarded(words: Sequence[str], console: Console) -> int:
             return _run(parser, args, console)
     except BrokenPipeError:
         raise
-    except SystemExit as stop:  # --help, --version, SIGTERM
+    except SystemExit as stop:  # --help and --version; SIGTERM
+        if stop.code == ExitCode.TERMINATED:
+            return report_error(stop, console)
         return stop.code if isinstance(stop.code, int) else ExitCode.DONE
     except BaseException as error:
         return report_error(error, console)

@@ -40,6 +40,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (IsADirectoryError, ExitCode.BAD_INPUT),
     (NotADirectoryError, ExitCode.BAD_INPUT),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (SystemExit, ExitCode.TERMINATED),
 )
 
 
@@ -78,8 +79,8 @@ def write_error(error: BaseException, console: Console) -> None:
     """Write `error` to stderr: one or two lines, and the traceback under `--verbose`."""
     if console.verbose:
         sys.stderr.write("".join(traceback.format_exception(error)))
-    if isinstance(error, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        sys.stderr.write(f"{message(error)}\n")
         return
     sys.stderr.write(f"tnet: {message(error)}\n")
     hint = getattr(error, "hint", "")
@@ -106,8 +107,8 @@ def code_name(error: BaseException) -> str:
     >>> code_name(errors.NonFiniteError("")), code_name(KeyboardInterrupt())
     ('NON_FINITE', 'INTERRUPTED')
     """
-    if isinstance(error, KeyboardInterrupt):
-        return "INTERRUPTED"
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return message(error).upper()
     name = type(error).__name__.removesuffix("Error")
     spaced = (
         f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c
@@ -118,6 +119,8 @@ def code_name(error: BaseException) -> str:
 
 def message(error: BaseException) -> str:
     """Return one line that says what went wrong."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
     text = " ".join(str(error).split())
     if isinstance(error, errors.TnetError):
         return text
