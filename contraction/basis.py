@@ -293,7 +293,7 @@ def _by_gram(
         U=cast(U, dtype_name(x.like)),
         norm=size,
         discarded=math.sqrt(tail),
-        floor=floor,
+        floor=NOISE * DOUBLE * size if rank == int(G.shape[0]) else floor,  # nothing was cut
         method=method,
     )
 

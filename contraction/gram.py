@@ -21,6 +21,7 @@ from contraction.arrays import (
     dtype_name,
     is_complex,
     namespace,
+    namespace_name,
     random_normal,
 )
 from contraction.linalg import adjoint
@@ -116,7 +117,10 @@ def gram(parts: Iterable[Array], *, products: str = "") -> Array:
                 else:
                     total += G
     found: Array = total
-    return found
+    if namespace_name(found) == "numpy" and not is_complex(found):
+        return found  # NumPy multiplies A A^T so that the result is symmetric to the bit
+    half: Array = 0.5 * (found + adjoint(found, namespace(found)))
+    return half
 
 
 def triangle(parts: Iterable[Array]) -> Array:
