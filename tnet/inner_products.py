@@ -16,6 +16,7 @@ import numpy as np
 import contraction
 from contraction import arrays as arrays_
 from contraction.errors import NonFiniteError
+from contraction.svd_ladder import times_power
 from tnet._axes import apply_matrix
 from tnet.alignment import aligned, is_same_graph, require_same_modes, same_kind
 from tnet.network import Network
@@ -55,6 +56,8 @@ def scaled_inner(a: Network, b: Network) -> tuple[complex, int]:
         a, more_a = scaled_to_one(a)  # the arrays are out of scale, or the product is zero
         b, more_b = scaled_to_one(b)
         value, exponent = product(a, b)
+        if product is _planned_inner and not tiny < abs(value) < math.inf:
+            value, exponent = _spread_inner(a, b, tiny)
     if not math.isfinite(abs(value)):
         raise NonFiniteError(f"the inner product of {a!r} and {b!r} left the range of {a.dtype}.")
     return value, exponent + more_a + more_b
@@ -65,6 +68,12 @@ def _number(x: Any) -> complex:
 
 
 def _planned_inner(a: Network, b: Network) -> tuple[complex, int]:
+    operands = [*a.conj().arrays.values(), *b.arrays.values()]
+    return _number(contraction.plan(_merged(a, b)).run(operands)), 0
+
+
+def _merged(a: Network, b: Network) -> contraction.Spec:
+    """Return the contraction of both networks over their common modes."""
     modes = set(a.structure.modes)
     inputs: list[tuple[Hashable, ...]] = []
     sizes: dict[Hashable, int] = {}
@@ -72,10 +81,31 @@ def _planned_inner(a: Network, b: Network) -> tuple[complex, int]:
         name = {leg: leg if leg in modes else (side, leg) for leg in net.structure.size}
         inputs += [tuple(name[leg] for leg in legs) for _, legs in net.structure.nodes]
         sizes |= {name[leg]: size for leg, size in net.structure.sizes}
-    spec = contraction.Spec(tuple(inputs), (), sizes)
-    left = a.conj()
-    operands = [*left.arrays.values(), *b.arrays.values()]
-    return _number(contraction.plan(spec).run(operands)), 0
+    return contraction.Spec(tuple(inputs), (), sizes)
+
+
+def _spread_inner(a: Network, b: Network, tiny: float) -> tuple[complex, int]:
+    """Find the power of two, spread evenly over the arrays, that brings the product into range.
+
+    For long networks with cycles, of arrays of norm one: their product shrinks with the length.
+    """
+    plan = contraction.plan(_merged(a, b))
+    operands: list[Any] = [*a.conj().arrays.values(), *b.arrays.values()]
+    count = len(operands)
+    low, high, power = 0, 0, count
+    value: complex = 0.0
+    while power <= 64 * count and power != low:
+        shares = [(k + 1) * power // count - k * power // count for k in range(count)]
+        scaled = [times_power(x, share) for x, share in zip(operands, shares, strict=True)]
+        value = _number(plan.run(scaled))
+        if tiny < abs(value) < math.inf:
+            return value, -power
+        if math.isfinite(abs(value)):
+            low = power
+        else:
+            high = power
+        power = (low + high) // 2 if high else 2 * power
+    return value if high else 0.0, -low
 
 
 def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:

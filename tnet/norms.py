@@ -89,8 +89,8 @@ def norm(net: Network) -> float:
 def log_norm(net: Network) -> float:
     """Return the natural logarithm of the Frobenius norm; minus infinity for a zero tensor.
 
-    On a tree no length of the network makes it overflow. On other graphs the arrays are scaled
-    to about one first, and the contraction itself must fit the range of the dtype.
+    No length or scale of the network makes it overflow. On graphs that are no trees a power of
+    two is spread evenly over the arrays until the contraction fits the range of the dtype.
 
     Raises
     ------

@@ -301,6 +301,20 @@ def test_scale_never_overflows():
         assert tnet.log_norm(net * 0.0) == -math.inf
 
 
+@pytest.mark.parametrize(("length", "rank"), [(12, 8), (400, 8)])
+def test_long_rings_do_not_vanish(length, rank):
+    """Against powers of the transfer matrix: 400 nodes of norm one make 8^-400."""
+    core = np.random.default_rng(0).standard_normal((rank, 2, rank))
+    s = tnet.tensor_ring((2,) * length, rank)
+    net = tnet.Network(s, dict.fromkeys(s.node_names, core / np.linalg.norm(core)))
+    transfer = np.einsum("axb,cxd->acbd", core, core).reshape(rank**2, rank**2)
+    values = np.linalg.eigvals(transfer / np.linalg.norm(core) ** 2)
+    largest = np.max(np.abs(values))
+    trace = np.sum((values / largest) ** length).real
+    want = 0.5 * (math.log(trace) + length * math.log(largest))
+    assert tnet.log_norm(net) == pytest.approx(want, rel=1e-9)
+
+
 def test_a_chain_of_20000_nodes():
     count = 20_000
     s = tnet.tensor_train((2,) * count, 2)
