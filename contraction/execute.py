@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -137,13 +138,23 @@ class Library:
             return x.contiguous()
         return x if x.flags.c_contiguous else x.copy()
 
+    def multiply(self, step: Step) -> Binary:
+        """Return the element-wise product; its result lies in C order."""
+        if step.view_left.axes is None and step.view_right.axes is None:
+            return operator.mul
+        if self.name == "numpy":
+            multiply: Binary = partial(np.multiply, order="C")
+            return multiply
+        contiguous = self.contiguous
+        return lambda a, b: contiguous(a * b)
+
     def multiply_sum(self, step: Step) -> Binary:
-        """Return the fused product and sum of two arrays along axes laid out alike."""
+        """Return the product summed over some axes of two arrays laid out alike."""
         if self.name == "numpy" and step.subscripts:
-            einsum, subscripts = np.einsum, step.subscripts
-            return lambda a, b: einsum(subscripts, a, b, order="C")
-        axes = step.sums
-        return lambda a, b: (a * b).sum(axes)
+            fused: Binary = partial(np.einsum, step.subscripts, order="C")
+            return fused
+        axes, contiguous = step.sums, self.contiguous
+        return lambda a, b: contiguous((a * b).sum(axes))
 
 
 def bind(program: Program, name: str) -> Runner:
@@ -220,7 +231,7 @@ def _kernel(step: Step, library: Library) -> Binary:
     if step.kernel is Kernel.MATMUL:
         act: Binary = operator.matmul
     elif step.kernel is Kernel.MULTIPLY:
-        act = operator.mul
+        act = library.multiply(step)
     else:
         act = library.multiply_sum(step)
     if a is None:
