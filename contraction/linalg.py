@@ -35,6 +35,7 @@ from contraction.svd_ladder import (
     phases,
     pivot_phases,
     probe,
+    scaled_back,
     times_power,
 )
 
@@ -89,7 +90,7 @@ def qr(x: Array) -> tuple[Array, Array]:
     p: Any = phases(xp.linalg.diagonal(R), xp)
     q: Any = xp.conj(p) if _is_complex(x) else p
     R = R * q[..., :, None]
-    return Q * p[..., None, :], R if shift == 0 else times_power(R, shift)
+    return Q * p[..., None, :], scaled_back(R, shift)
 
 
 def identity_like(x: Array, xp: Namespace) -> Array:
@@ -196,7 +197,7 @@ def eigh(x: Array) -> tuple[Array, Array]:
         w, V = xp.flip(w, axis=0), xp.flip(V, axis=1)
         if _confirmed(y, w, V):
             V = V * xp.conj(pivot_phases(V, xp)) if _is_complex(x) else V * pivot_phases(V, xp)
-            return (w if shift == 0 else times_power(w, shift)), V
+            return scaled_back(w, shift), V
         reasons.append(f"{driver.__name__.strip('_')}: the probe vector was not reproduced")
     raise ConvergenceError(
         f"no eigenvalue driver converged on a {x.shape[0]} x {x.shape[0]} {dtype_name(x)} matrix "

@@ -217,9 +217,9 @@ def climb(x: Array, *, ladder: Sequence[Rung] = LADDER) -> Climb:
             stacklevel=3,
         )
     U, Vh = fix_signs(U, Vh, xp)
-    if shift:
-        s = _unscale(s, shift)
-    return Climb(U=U, s=s, Vh=Vh, rung=rung.name, failures=failures, reduced=rung.reduced)
+    return Climb(
+        U=U, s=scaled_back(s, shift), Vh=Vh, rung=rung.name, failures=failures, reduced=rung.reduced
+    )
 
 
 def inspect(x: Array, U: Array, s: Array, Vh: Array, xp: Namespace, *, reduced: bool) -> str:
@@ -340,19 +340,24 @@ def times_power(x: Array, e: int) -> Array:
     return found
 
 
-def _unscale(s: Array, shift: int) -> Array:
-    s = times_power(s, shift)
-    if not math.isfinite(float(s[0])):
+def scaled_back(x: Array, shift: int) -> Array:
+    """Return x * 2^shift, the last step of a factorisation of a scaled matrix.
+
+    Raises
+    ------
+    InputError
+        The largest entry would leave the range of the dtype.
+    """
+    if shift == 0:
+        return x
+    y: Any = detached(x)
+    power = math.frexp(float(abs(y).max()))[1] + shift
+    if power > int(np.finfo(dtype_name(x)).maxexp):
         raise InputError(
-            f"the largest singular value leaves the range of {dtype_name(s)}; divide the data "
-            "by a constant first."
+            f"the result of the factorisation is about 2^{power}, beyond the range of "
+            f"{dtype_name(x)}; divide the data by a constant first."
         )
-    return s
-
-
-@lru_cache(maxsize=1)
-def _numpy_failures() -> tuple[type[BaseException], ...]:
-    return (np.linalg.LinAlgError, ValueError, ArithmeticError)
+    return times_power(x, shift)
 
 
 def failures_of_lapack() -> tuple[type[BaseException], ...]:
@@ -361,4 +366,4 @@ def failures_of_lapack() -> tuple[type[BaseException], ...]:
     Torch raises `torch.linalg.LinAlgError`, a RuntimeError; CuPy NumPy's own; wrappers of LAPACK
     also ValueError.
     """
-    return (*_numpy_failures(), RuntimeError)
+    return (np.linalg.LinAlgError, ValueError, ArithmeticError, RuntimeError)

@@ -10,7 +10,7 @@ import numpy as np
 from contraction.arrays import Array, eps, namespace, namespace_name, require_finite
 from contraction.errors import InputError, ShapeError
 from contraction.linalg import adjoint, eigh, identity_like
-from contraction.svd_ladder import exponent, failures_of_lapack, times_power
+from contraction.svd_ladder import exponent, failures_of_lapack, scaled_back, times_power
 
 
 def r_factor(x: Array) -> Array:
@@ -53,8 +53,7 @@ def r_factor(x: Array) -> Array:
         R = xp.linalg.qr(y, mode="r")[1]
     else:
         R = xp.linalg.qr(y)[1]
-    found: Array = R if shift == 0 else times_power(R, shift)
-    return found
+    return scaled_back(R, shift)
 
 
 def gram_factor(x: Array) -> Array:
