@@ -265,13 +265,19 @@ def test_the_sweep_limit_and_the_early_stall_are_told_apart():
     assert converged.error <= stalled.error
 
 
-def test_wide_and_projected_visits_agree_with_the_residual():
-    """A dense graph: some blocks have fewer rows than columns."""
-    structure = tnet.fully_connected((3,) * 5, 2)
+@pytest.mark.parametrize(
+    ("structure", "projects"),
+    [
+        (tnet.fully_connected((3,) * 5, 2), {False}),  # fewer rows than columns
+        (tnet.tensor_ring((3,) * 6, 2), {True}),
+        (tnet.tucker((6,) * 4, 4), {True, False}),  # several parts at the core
+    ],
+)
+def test_wide_and_projected_visits_agree_with_the_residual(structure, projects):
     program = compile_program(structure)
-    shapes = [(v.project, v.node >= 0) for v in program.visits]
-    assert (False, True) in shapes
-    x = rng().standard_normal((3,) * 5)
+    inner = [part.project for v in program.visits for part in v.parts if v.node < 0]
+    assert set(inner) == projects
+    x = rng().standard_normal(structure.shape)
     problem = dense_problem(Target(x), structure)
     cores, progress = problem.sweep(problem.random(rng(1)))
     exact = residual(program, problem.matrix, cores) / np.linalg.norm(x)

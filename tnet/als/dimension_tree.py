@@ -76,6 +76,7 @@ class _Costs:
         ]
         self.modes_memo: dict[int, float] = {}
         self.cut_memo: dict[int, float] = {}
+        self.parts_memo: dict[int, list[int]] = {}
         self.first_mode = [
             min((structure.modes.index(x) for x in legs if x in open_legs), default=len(open_legs))
             for _, legs in structure.nodes
@@ -96,28 +97,65 @@ class _Costs:
             self.cut_memo[nodes] = math.prod(crossing)
         return self.cut_memo[nodes]
 
-    def below(self, nodes: int) -> float:
-        """Return the size of the auxiliary leg that stands for everything outside `nodes`."""
-        return min(self.cut(nodes), self.modes(self.full ^ nodes))
+    def parts(self, nodes: int) -> list[int]:
+        """Return the connected parts of everything outside `nodes`."""
+        if nodes not in self.parts_memo:
+            rest = self.full ^ nodes
+            found = []
+            while rest:
+                part, grown = 0, rest & -rest
+                while grown != part:
+                    part = grown
+                    for held, _ in self.shared:
+                        if held & part:
+                            grown |= held & ~nodes
+                found.append(part)
+                rest &= ~part
+            self.parts_memo[nodes] = found
+        return self.parts_memo[nodes]
+
+    def below(self, part: int) -> float:
+        """Return the size of the auxiliary leg that stands for a part outside."""
+        return min(self.cut(part), self.modes(part))
 
     def visit(self, nodes: int, child: int) -> float:
-        """Return the cost of going from `nodes` to `child`, contracting the other nodes."""
+        """Return the cost of going from `nodes` to `child`, contracting the other nodes.
+
+        Parts that hang together only through `child` are projected one by one.
+        """
         other = nodes ^ child
-        outside = self.full ^ nodes
-        joint = 1.0
+        standing = {part: self.below(part) for part in self.parts(nodes)}
+        size = self.modes(nodes) * math.prod(standing.values())
+        leaf = child & (child - 1) == 0
+        cost = VISIT
+        for part in self.parts(child):
+            mine = part & other
+            rows, columns = self.modes(mine), self.cut(part)
+            for outside, below in standing.items():
+                if outside & part:
+                    rows *= below
+            if mine:
+                cost += 2.0 * rows * self.joint(mine, part & ~nodes)
+            elif not leaf:
+                continue
+            if leaf:  # normal equations
+                small = min(rows, columns)
+                cost += 2.0 * size * columns + rows * columns * small + small**3
+            elif rows > columns:
+                cost += 2.0 * size * columns + QR_PENALTY * rows * columns**2
+            else:
+                cost += size
+                continue
+            size *= columns / rows
+        return cost
+
+    def joint(self, mine: int, outside: int) -> float:
+        """Return the product of the ranks met when `mine` is contracted with what is outside."""
+        out = 1.0
         for held, size in self.shared:
-            if (held & other and held & ~other) or (held & nodes and held & outside):
-                joint *= size
-        rows = self.modes(other) * self.below(nodes)
-        columns = self.cut(child)
-        cost = VISIT + 2.0 * rows * joint
-        project = 2.0 * self.modes(child) * rows * columns
-        if child & (child - 1) == 0:  # a leaf: normal equations
-            small = min(rows, columns)
-            return cost + project + rows * columns * small + small**3 / 3.0
-        if rows > columns:
-            return cost + project + QR_PENALTY * rows * columns**2
-        return cost + self.modes(child) * rows
+            if (held & mine and held & ~mine) or (held & outside and held & ~outside):
+                out *= size
+        return out
 
 
 class _EntryCosts(_Costs):

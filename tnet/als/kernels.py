@@ -6,7 +6,7 @@ sizes; other namespaces go through their own linear algebra.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from contraction import linalg
 from contraction.arrays import Array, Namespace, device, dtype_name, namespace, namespace_name
 from contraction.errors import ConvergenceError
+from tnet.als.pairs import transposed
 
 PROXIMAL = {"float64": 1e-12, "complex128": 1e-12, "float32": 1e-6, "complex64": 1e-6}
 DOUBLE = {"float32": "float64", "complex64": "complex128"}
@@ -32,12 +33,16 @@ class Kernels:
     solve
         (data, block, old) -> (W, explained): W minimises ||data - W block^T||^2, and
         ||data||^2 - explained() is the squared residual.
+    solve_product
+        The same for a block that is a Kronecker product: (data conj(blocks), blocks, old), where
+        the first and the last have one axis for each block after the node's own.
     conj
         Complex conjugate; does nothing for real arrays.
     """
 
     qr: Callable[[Any], tuple[Any, Any]]
     solve: Callable[[Any, Any, Any], tuple[Any, Callable[[], float]]]
+    solve_product: Callable[[Any, Sequence[Any], Any], tuple[Any, Callable[[], float]]]
     conj: Callable[[Any], Any]
 
 
@@ -73,7 +78,12 @@ def _in_double(single: Kernels, double: Kernels, xp: Namespace, kind: str) -> Ke
         W, explained = double.solve(*raised)
         return xp.astype(W, narrow), explained
 
-    return Kernels(single.qr, solve, single.conj)
+    def solve_product(rhs: Any, blocks: Sequence[Any], old: Any) -> Any:
+        raised = [xp.astype(x, wide) for x in blocks]
+        W, explained = double.solve_product(xp.astype(rhs, wide), raised, xp.astype(old, wide))
+        return xp.astype(W, narrow), explained
+
+    return Kernels(single.qr, solve, solve_product, single.conj)
 
 
 @lru_cache(maxsize=8)
@@ -191,7 +201,34 @@ def _kernels(
             rest = mu * step
         return W, lambda: squared(data, data) - squared(rest, rest)
 
-    return Kernels(qr, solve, conj)
+    def solve_product(rhs: Any, blocks: Sequence[Any], old: Any) -> tuple[Any, Callable[[], float]]:
+        """Solve in the eigenvectors of the Gram matrices, where the product is diagonal."""
+        xp = namespace(rhs)
+        vectors, values, mu = [], xp.ones_like(rhs[:1].real), proximal
+        for k, block in enumerate(blocks):
+            w, V = xp.linalg.eigh(block.T @ conj(block))
+            w = xp.where(w > 0.0, w, xp.zeros_like(w))
+            shape = [1] * rhs.ndim
+            shape[k + 1] = -1
+            values = values * w.reshape(tuple(shape))
+            vectors.append(V)
+            mu = mu * float(xp.sum(w)) / int(w.shape[0])
+        if mu <= 0.0:
+            return old, lambda: 0.0
+        turned = _along_axes(rhs, vectors)
+        found = (turned + mu * _along_axes(old, vectors)) / (values + mu)
+        W = _along_axes(found, [conj(V).T for V in vectors])
+        return W, lambda: squared(found, 2.0 * turned - values * found)
+
+    return Kernels(qr, solve, solve_product, conj)
+
+
+def _along_axes(x: Any, matrices: Sequence[Any]) -> Any:
+    """Multiply the axes of `x` after the first by one matrix each, from the right."""
+    order = (0, *range(2, x.ndim), 1)
+    for matrix in matrices:
+        x = transposed(x, order) @ matrix  # the axis in turn goes last: in the end all are home
+    return x
 
 
 def _by_qr(data: Any, block: Any, old: Any, mu: float) -> Any:

@@ -1,7 +1,7 @@
 """Layout: how the nodes of a structure lie in memory during a fit, and the legs between them.
 
-A *core* is a node's array with its own modes merged to one leading axis. Cores are kept in the
-visiting order of the dimension tree.
+A *core* is a node's array with its own modes, if it has any, merged to one leading axis. Cores
+are kept in the visiting order of the dimension tree.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Layout:
 
     def core_labels(self, node: str) -> Labels:
         """Return the labels of a core's axes."""
-        return (self.group[node], *self.ranks[node])
+        return (*self.groups([node]), *self.ranks[node])
 
     def labels(self, nodes: Sequence[str]) -> list[Labels]:
         """Return the labels of several cores."""
@@ -78,7 +78,7 @@ class Layout:
 
     def groups(self, nodes: Sequence[str]) -> Labels:
         """Return the labels of the merged modes of `nodes`."""
-        return tuple(self.group[n] for n in nodes)
+        return tuple(self.group[n] for n in nodes if self.own[n])
 
     def span(self, nodes: Sequence[str]) -> int:
         """Return the number of entries the modes of `nodes` span."""

@@ -87,7 +87,8 @@ class MaskedProblem:
                 continue
             last = k == len(self.program.visits) - 1
             core = cores[visit.node]
-            W, squared = self.solve(visit, operands, core.reshape((core.shape[0], -1)), last)
+            old = core.reshape((self.plans[visit.node].rows, -1))
+            W, squared = self.solve(visit, operands, old, last)
             cores[visit.node] = W.reshape(core.shape)
         cores = balanced_slices(self.program, cores)
         error = math.sqrt(max(squared, 0.0) / self.squared_norm)
@@ -188,7 +189,10 @@ def masked_problem(entries: Entries, structure: Structure, ridge: float) -> Mask
         program,
         values,
         keys_of(program, entries, values),
-        tuple(row_plan(key, layout.core_shapes[k][0], values) for k, key in enumerate(nodes)),
+        tuple(
+            row_plan(key, layout.span((name,)), values)
+            for name, key in zip(layout.names, nodes, strict=True)
+        ),
         float(entries.count),
         100.0 * math.sqrt(arrays_.eps(values)),
     )
@@ -244,7 +248,7 @@ def balanced_slices(program: EntryProgram, cores: Sequence[Array]) -> list[Array
     for leg in (*structure.bonds, *structure.hyperbonds):
         holders = structure.holders[leg]
         places = [layout.place[n] for n in holders]
-        axes = [1 + layout.ranks[n].index(leg) for n in holders]
+        axes = [layout.core_labels(n).index(leg) for n in holders]
         norms = [_slice_norms(cores[k], axis) for k, axis in zip(places, axes, strict=True)]
         xp = namespace(norms[0])
         logs = [xp.log(n) for n in norms]

@@ -43,13 +43,14 @@ class Block:
     def run(self, operands: list[Array]) -> Array:
         """Return the matrix; `operands` is extended in place by the intermediate results."""
         for step in self.steps:
-            a = _viewed(operands[step.left], step.left_view)
-            b = _viewed(operands[step.right], step.right_view)
+            a = viewed(operands[step.left], step.left_view)
+            b = viewed(operands[step.right], step.right_view)
             operands.append((a * b if step.multiply else a @ b).reshape(step.shape))
-        return _viewed(operands[-1], self.final)
+        return viewed(operands[-1], self.final)
 
 
-def _viewed(x: Array, view: View) -> Array:
+def viewed(x: Array, view: View) -> Array:
+    """Return `x` permuted and reshaped as `view` says."""
     permutation, shape = view
     return (x if permutation is None else transposed(x, permutation)).reshape(shape)
 
@@ -86,7 +87,7 @@ def compile_block(
         alive.append(len(held))
         held.append(labels)
     shape = (_size(rows, sizes), _size(columns, sizes))
-    return Block(tuple(steps), (_permutation(held[-1], output), shape), flops)
+    return Block(tuple(steps), (permutation(held[-1], output), shape), flops)
 
 
 def _pair_step(
@@ -107,8 +108,8 @@ def _pair_step(
     step = PairStep(
         left,
         right,
-        (_permutation(a, batch + mine + summed), matrices[0]),
-        (_permutation(b, batch + summed + other), matrices[1]),
+        (permutation(a, batch + mine + summed), matrices[0]),
+        (permutation(b, batch + summed + other), matrices[1]),
         n_summed == 1 and n_batch != 1,
         tuple(sizes[x] for x in labels),
     )
@@ -123,7 +124,8 @@ def _out_of_order(a: Labels, b: Labels, kept: set[str], output: Labels) -> bool:
     return bool(mine and other) and sum(mine) * len(other) > sum(other) * len(mine)
 
 
-def _permutation(have: Labels, want: Labels) -> tuple[int, ...] | None:
+def permutation(have: Labels, want: Labels) -> tuple[int, ...] | None:
+    """Return the axes that bring labels `have` into the order `want`; None if they lie so."""
     return None if have == want else tuple(have.index(x) for x in want)
 
 
