@@ -106,15 +106,16 @@ def save(path: str | os.PathLike[str], net: Network, *, history: Sequence[str] =
             f"a node called {RESERVED!r} cannot be saved; rename it (Structure.renamed)."
         )
     record = Record(net.structure, net.dtype, net.center, net.certificate, texts)
-    digest = hashlib.sha256(digest_seed(record))
-    for block in _payload(net):
-        digest.update(block)
-    header = build_header(record, digest.hexdigest())
+    blank = build_header(record, "0" * 64)  # checks the limits before anything is written
 
     def write(stream: BinaryIO) -> None:
-        stream.write(header)
+        digest = hashlib.sha256(digest_seed(record))
+        stream.write(blank)
         for block in _payload(net):
             stream.write(block)
+            digest.update(block)
+        stream.seek(0)
+        stream.write(build_header(record, digest.hexdigest()))
 
     atomic.write_with(path, write, check=_verify)
 

@@ -36,6 +36,23 @@ def test_failure_leaves_the_old_file_and_no_debris(tmp_path, error):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+def test_a_check_that_fails_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    seen = []
+
+    def check(temporary):
+        seen.append(temporary.read_bytes())
+        if seen[-1] != b"good":
+            raise ValueError
+
+    atomic.write_with(path, lambda stream: stream.write(b"good"), check=check)
+    with pytest.raises(ValueError):  # noqa: PT011
+        atomic.write_with(path, lambda stream: stream.write(b"bad"), check=check)
+    assert seen == [b"good", b"bad"]
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
 def test_a_real_write_error_leaves_the_old_file(tmp_path):
     resource = pytest.importorskip("resource")
     signal = pytest.importorskip("signal")
