@@ -96,7 +96,7 @@ class CutSpectra:
             return None
         rest = tuple(k for k in range(x.ndim) if k not in axes)
         wide = xp.reshape(xp.permute_dims(x, axes + rest), (width, -1))
-        if dtype_name(x) in ("float32", "complex64") and x.size <= 2**24:
+        if dtype_name(x) in ("float32", "complex64") and math.prod(x.shape) <= 2**24:
             wide = xp.astype(wide, xp.complex128 if is_complex(x) else xp.float64)
         wide = wide / self._norm if self._norm else wide
         gram = to_numpy(wide @ (xp.conj(wide) if is_complex(x) else wide).T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 
 import tnet
 from contraction.arrays import Array, namespace
+from contraction.errors import MemoryBudgetError
 from structure_search.results import Source
 from tnet.network import Network
 from tnet.structure import Structure
+
+COLUMNS = 4096  # bond values at one node; the square of it is held, and solved, in a sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,21 @@ class Fitter:
         """Return the best network found from `start`, then from random ones while it misses.
 
         Without a start a tree begins from its direct factorisation, which is often enough.
+
+        Raises
+        ------
+        MemoryBudgetError
+            A node has so many bond values that its normal equations would fill the memory, and
+            the structure is no tree, which could be factorised without them.
         """
+        widest = most_columns(structure)
+        if widest > COLUMNS and structure.is_tree:
+            return self.factorise(structure)
+        if widest > COLUMNS:
+            raise MemoryBudgetError(
+                f"a node of the structure has {widest} bond values, and its least-squares "
+                f"problem a matrix of that many rows and columns; at most {COLUMNS} are fitted."
+            )
         best: Fitted | None = None
         if start is not None:
             best = self.improve(start, sweeps=sweeps, enough=enough, rng=rng)
@@ -89,6 +107,18 @@ class Fitter:
         assert net.error is not None
         error = float(net.error)
         return Fitted(network=net, error=error, sweeps=0, source=Source.EXACT)
+
+
+def most_columns(structure: Structure) -> int:
+    """Return the largest product of ranks at one node: the unknowns of its least squares.
+
+    Examples
+    --------
+    >>> most_columns(tnet.tucker((4, 5, 6), (2, 2, 3)))
+    12
+    """
+    ranks = structure.ranks
+    return max(math.prod(ranks[x] for x in legs if x in ranks) for _, legs in structure.nodes)
 
 
 def _tolerance(enough: float) -> float:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from contraction.arrays import Array
+from contraction.errors import InputError
 from structure_search.bounds import CutSpectra
 from structure_search.canonical import canonical_key
 from structure_search.objectives import AbstractObjective
@@ -148,6 +149,16 @@ class AbstractMethod(ABC):
 
 
 def method_to_dict(method: AbstractMethod) -> dict[str, Any]:
-    """Return a method as plain data for JSON: its class name and its fields."""
-    assert dataclasses.is_dataclass(method)
+    """Return a method as plain data for JSON: its class name and its fields.
+
+    Raises
+    ------
+    InputError
+        The method is no dataclass, so its configuration cannot be recorded.
+    """
+    if not dataclasses.is_dataclass(method):
+        raise InputError(
+            f"a run folder records the fields of a method; make {type(method).__name__} a "
+            "frozen dataclass, or search without a run folder."
+        )
     return {"name": type(method).__name__, "options": dataclasses.asdict(method)}

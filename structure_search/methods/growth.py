@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +29,8 @@ from tnet.structure import Structure
 PAIR_STEPS = 2
 POWER_STEPS = 12
 RIDGE = 1e-12
+GRADIENT = 2**16  # entries of a gradient that is formed
+FEW_STEPS = 3
 STRIDE = 8
 
 
@@ -231,28 +232,48 @@ def _fit_pair(data: Any, tensor: Any, xp: Any, conj: Any) -> tuple[float, Any, A
     """
     n_i, n_j, q = data.shape
     _, a, b = tensor.shape
-    gradient = data.reshape((n_i * n_j, q)) @ conj(tensor.reshape((q, a * b)))
-    gradient = xp.permute_dims(gradient.reshape((n_i, n_j, a, b)), (0, 2, 1, 3))
-    gradient = gradient.reshape((n_i * a, n_j * b))
-    w = _top_right(gradient, xp, conj).reshape((n_j, b))
     by_q_a = tensor.reshape((q * a, b))
     by_q_b = xp.permute_dims(tensor, (0, 2, 1)).reshape((q * b, a))
     data_i = data.reshape((n_i, n_j * q))
     data_j = xp.permute_dims(data, (1, 0, 2)).reshape((n_j, n_i * q))
+    if n_i * a * n_j * b <= GRADIENT:
+        gradient = data.reshape((n_i * n_j, q)) @ conj(tensor.reshape((q, a * b)))
+        gradient = xp.permute_dims(gradient.reshape((n_i, n_j, a, b)), (0, 2, 1, 3))
+        w = _top_right(gradient.reshape((n_i * a, n_j * b)), xp, conj).reshape((n_j, b))
+    else:  # the same by products with the factors of the gradient, and fewer of them
+        w = _some_row(data, tensor, xp, conj)
+        for _ in range(FEW_STEPS):
+            v = _normed(data_i @ conj(_spread(by_q_a @ w.T, (q, a, n_j), xp)), xp)
+            w = _normed(data_j @ conj(_spread(by_q_b @ v.T, (q, b, n_i), xp)), xp)
     gain, v = 0.0, w
     for _ in range(PAIR_STEPS):
-        gain, v = _solve(data_i, by_q_a @ w.T, (q, a, n_j), xp, conj)
-        gain, w = _solve(data_j, by_q_b @ v.T, (q, b, n_i), xp, conj)
+        gain, v = _solve(data_i, _spread(by_q_a @ w.T, (q, a, n_j), xp), xp, conj)
+        gain, w = _solve(data_j, _spread(by_q_b @ v.T, (q, b, n_i), xp), xp, conj)
     return gain, v, w
 
 
-def _solve(data: Any, half: Any, shape: Sequence[int], xp: Any, conj: Any) -> tuple[float, Any]:
-    """Minimise ||data - V M^T||^2 where M(other, q; a) = half(q, a, other)."""
+def _spread(half: Any, shape: tuple[int, int, int], xp: Any) -> Any:
+    """Return half(q, a; other) as the matrix M(other, q; a)."""
     q, a, other = shape
-    M = xp.permute_dims(half.reshape((q, a, other)), (2, 0, 1)).reshape((other * q, a))
+    return xp.permute_dims(half.reshape((q, a, other)), (2, 0, 1)).reshape((other * q, a))
+
+
+def _normed(x: Any, xp: Any) -> Any:
+    size = float(xp.linalg.vector_norm(x))
+    return x / size if size else x
+
+
+def _some_row(data: Any, tensor: Any, xp: Any, conj: Any) -> Any:
+    """Return a row of the gradient: a start that is not orthogonal to its large part."""
+    x = int(xp.argmax(xp.linalg.vector_norm(data, axis=(1, 2))))
+    leg = int(xp.argmax(xp.linalg.vector_norm(tensor, axis=(0, 2))))
+    return _normed(data[x, :, :] @ conj(tensor[:, leg, :]), xp)
+
+
+def _solve(data: Any, M: Any, xp: Any, conj: Any) -> tuple[float, Any]:
+    """Minimise ||data - V M^T||^2; return its decrease from V = 0, and V."""
     rhs = data @ conj(M)
-    V = linalg.solve_psd(conj(M).T @ M, rhs.T, ridge=RIDGE)
-    found: Any = V
+    found: Any = linalg.solve_psd(conj(M).T @ M, rhs.T, ridge=RIDGE)
     return float(xp.sum(xp.real(conj(rhs) * found.T))), found.T
 
 

@@ -1,0 +1,123 @@
+"""tnet search and tnet resume from the shell: streams, exit codes, signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tnet
+from structure_search import read_run
+from tnet.cli import main
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> Path:
+    s = tnet.tensor_ring((5, 5, 5, 5), (2, 2, 2, 2))
+    net = tnet.random_network(s, rng=np.random.default_rng(0))
+    np.save(tmp_path / "x.npy", np.asarray(tnet.contract(net)))
+    return tmp_path / "x.npy"
+
+
+def run(capsys, *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_search_then_resume(array: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    code, out, err = run(capsys, "search", array, "--tol", "1e-3", "--budget", 10, "--run", folder)
+    assert code == 5, err
+    assert "BUDGET" in out
+    code, out, err = run(capsys, "resume", folder, "--budget", "+500")
+    assert code == 0, err
+    assert "REACHED" in out
+    assert "80" in out
+    record = read_run(folder)
+    assert record.metrics["error"] <= 1e-3
+    assert record.config["input"]["source"] == str(array)
+    code, out, err = run(capsys, "resume", folder, "--tol", "1e-5", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["ok"]
+    assert document["best"]["error"] <= 1e-5
+    assert (folder / "best" / "network.tnet").is_file()
+
+
+def test_json_is_one_document(array: Path, tmp_path: Path, capsys) -> None:
+    out_file = tmp_path / "net.tnet"
+    words = ["search", array, "--method", "core-shape", "--max-params", 120, "--json"]
+    code, out, _ = run(capsys, *words, "--out", out_file)
+    document = json.loads(out)
+    assert code == 0
+    assert document["best"]["num_params"] <= 120
+    assert document["network"] == str(out_file)
+    assert tnet.load(out_file).num_params == document["best"]["num_params"]
+
+
+def test_random_method_and_dry_run(array: Path, capsys) -> None:
+    words = ["search", array, "--method", "random", "--max-params", 200]
+    code, out, err = run(capsys, *words, "--budget", 5)
+    assert code == 0, err
+    code, out, err = run(capsys, *words, "--dry-run")
+    assert code == 0, err
+    assert "RandomSearch" in out
+
+
+def test_usage_errors(array: Path, tmp_path: Path, capsys) -> None:
+    for words, code in [
+        (["search", array], 2),
+        (["search", array, "--tol", "0.1", "--max-params", "50"], 2),
+        (["search", array, "--method", "core-shape", "--tol", "0.1"], 2),
+        (["search", array, "--tol", "2"], 2),
+        (["search", array, "--tol", "0.1", "--out", tmp_path / "missing" / "a.tnet"], 2),
+        (["search", tmp_path / "no.npy", "--tol", "0.1"], 3),
+        (["resume", tmp_path], 7),
+        (["search", array, "--tol", "0.1", "--run", tmp_path], 3),
+    ]:
+        found, out, err = run(capsys, *words)
+        assert found == code, (words, err)
+        assert out == ""
+        assert "Traceback" not in err
+
+
+def test_changed_data_and_damage(array: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    run(capsys, "search", array, "--tol", "1e-3", "--budget", 5, "--run", folder)
+    x = np.load(array)
+    np.save(array, 2.0 * x)
+    assert run(capsys, "resume", folder)[0] == 7
+    assert run(capsys, "resume", folder, "--force", "--budget", 6)[0] == 5
+    np.save(array, x)
+    path = folder / "events.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"index":1', b'"index":7', 1))
+    assert run(capsys, "resume", folder)[0] == 7
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_after_the_evaluation(array: Path, tmp_path: Path, number, code) -> None:
+    rng = np.random.default_rng(0)
+    np.save(array, rng.standard_normal((9, 9, 9, 9)))  # noise: a long search
+    folder = tmp_path / "run"
+    words = ["search", str(array), "--tol", "0.01", "--run", str(folder), "--no-progress"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tnet", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for _ in range(3000):
+        path = folder / "events.jsonl"
+        if path.exists() and path.read_bytes().count(b"\n") > 5:
+            break
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert f"tnet resume {folder}".encode() in err
+    record = read_run(folder)
+    assert record.outcome is not None
+    assert record.outcome.name == ("INTERRUPTED" if number == signal.SIGINT else "TERMINATED")
+    assert record.network_path is not None
