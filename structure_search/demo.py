@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tnet.inputs import Data
 
 FOLDER, DATA, TOL, KEEP = "tnet-demo", "kinetic", 0.04, 8
+FORMATS = ("train", "Tucker", "balanced tree", "CP")  # labels of the fixed formats
 SHOWN = 8  # of the networks found
 
 
@@ -131,18 +133,15 @@ def _search(
     from structure_search.stopping import Interrupts
 
     stop = Interrupts(console.note)
-    with stop, console.progress(args.keep, "networks found") as bar:
-        found = 0
+    with stop, console.progress(None, "networks tried") as bar:
+        shown = math.inf
 
         def show(evaluation: Evaluation, best: Candidate) -> None:
-            nonlocal found
-            found += evaluation.error <= args.tol
-            what = f"tried {evaluation.index + 1}"
-            if best.error <= args.tol:
-                what += f"  best {best.num_params:,} parameters, {best.compression:,.0f}x smaller"
-            else:
-                what += f"  nearest {best.error:.4f}"
-            bar.update(found, what)
+            nonlocal shown
+            if evaluation.error <= args.tol and evaluation.num_params < shown:
+                shown = evaluation.num_params
+                console.note(_better(evaluation))
+            bar.update(evaluation.index + 1, f"best {best.num_params:,} parameters")
 
         common: dict[str, Any] = {"max_seconds": args.time, "progress": show, "stop": stop}
         try:
@@ -166,6 +165,15 @@ def _search(
             console.note(f"stopped; continue with: {_again(args)}")
             raise
     return result.outcome
+
+
+def _better(evaluation: Evaluation) -> str:
+    dense = math.prod(evaluation.structure.shape)
+    size = evaluation.num_params
+    return (
+        f"{evaluation.elapsed:6.1f}s  {size:>7,} parameters  {_times(dense / size):>6} smaller  "
+        f"error {evaluation.error:.4f}  {evaluation.label} {_ranks(evaluation.structure.ranks)}"
+    )
 
 
 def _path(data: Data) -> str | None:
@@ -195,22 +203,22 @@ def _compare(args: argparse.Namespace, data: Data, folder: Path, console: Consol
 
 def _found(run: RunRecord, tol: float) -> list[Evaluation]:
     """Return the networks within the error, one of each graph, smallest first."""
+    from structure_search.families import graph_key
+
     met = sorted((e for e in run.evaluations if e.error <= tol), key=lambda e: e.num_params)
     seen: dict[str, Evaluation] = {}
     for e in met:
-        seen.setdefault(e.key, e)
+        seen.setdefault(graph_key(e.structure), e)
     return list(seen.values())
 
 
 def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     """Write the table, the drawing and the paths."""
-    import math
-
     import tnet
 
     found = _found(run, args.tol)
     dense = math.prod(run.config["input"]["shape"])
-    fixed = sorted(run.baselines, key=lambda row: int(row["num_params"]))
+    fixed = sorted(run.baselines, key=lambda row: (not row["met"], int(row["num_params"])))
     console.result(_document(args, run, found, dense), ok=bool(found))
     rows = [
         (f"found: {e.label}", _ranks(e.structure.ranks), e.num_params, e.error, e.elapsed)
@@ -224,7 +232,7 @@ def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     console.table(
         ["network", "ranks", "parameters", "smaller", "error", "time"],
         [
-            (name, ranks, f"{size:,}", f"{dense / size:,.0f}x", f"{error:.4f}", format_seconds(t))
+            (name, ranks, f"{size:,}", _times(dense / size), f"{error:.4f}", format_seconds(t))
             for name, ranks, size, error, t in rows
         ],
     )
@@ -237,6 +245,10 @@ def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     console.out(f'in Python: net = tnet.load("{network.as_posix()}"); net.to_dense()')
     console.out("next:      tnet info FILE.npy   |   tnet search FILE.npy --tol 0.01 --run DIR")
     return ExitCode.DONE if found else ExitCode.TARGET_NOT_REACHED
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x"
 
 
 def _ranks(ranks: Any) -> str:
@@ -255,8 +267,15 @@ def _verdict(found: list[Evaluation], fixed: list[Any], tol: float) -> str:
         return f"The best network found has {best:,} parameters; no fixed format reaches {tol:g}."
     name, size = rival["name"], int(rival["num_params"])
     if best < size:
-        less = f"{100 * (1 - best / size):.0f} % fewer than the best fixed format"
-        return f"The best network found has {best:,} parameters: {less} ({name}, {size:,})."
+        less = (
+            f"{100 * (1 - best / size):.0f} % fewer than the best fixed format ({name}, {size:,})"
+        )
+        named = [e for e in found if e.label in FORMATS]
+        if named and named[0] is not found[0]:
+            also = named[0]
+            share = f"{100 * (1 - best / also.num_params):.0f} % fewer than"
+            less += f", {share} the best with searched ranks ({also.label}, {also.num_params:,})"
+        return f"The best network found has {best:,} parameters: {less}."
     if best == size:
         return f"The best network found and {name} both have {best:,} parameters."
     return f"A fixed format wins here: {name} has {size:,} parameters, the search found {best:,}."

@@ -15,6 +15,7 @@ from structure_search.canonical import canonical_key
 from tnet.formats import balanced_tree, cp, tensor_ring, tensor_train, tucker
 from tnet.structure import Structure
 
+NAMED = 3  # families, the first ones, are trees with a name
 ALL_UP_TO = 5  # modes; 6 have 105 binary trees with 512 contractions each
 Edge: TypeAlias = tuple[int, int]
 
@@ -31,24 +32,36 @@ def families(modes: Mapping[str, int]) -> tuple[tuple[str, Structure], ...]:
     ['train', 'Tucker', 'balanced tree', 'CP']
     """
     made: list[tuple[str, Structure]] = [("train", tensor_train(modes)), ("Tucker", tucker(modes))]
+    made.append(("balanced tree", balanced_tree(modes)))
     if len(modes) > 2:
-        made += [("balanced tree", balanced_tree(modes)), ("CP", cp(modes))]
+        made.append(("CP", cp(modes)))
     if len(modes) <= ALL_UP_TO:
         made += [(_label(s), s) for s in trees_of(modes)]
         made += [("ring", s) for s in rings_of(modes)]
         made += [("CP in subspaces", s) for s in split_cp(modes)]
     seen: dict[str, tuple[str, Structure]] = {}
     for label, structure in made:
-        # ranks of two tell graphs apart, which ranks of one would not
-        key = canonical_key(structure.resized(dict.fromkeys(structure.ranks, 2)))
-        seen.setdefault(f"{key} {len(structure.nodes)}", (label, structure))
+        seen.setdefault(graph_key(structure), (label, structure))
     return tuple(seen.values())
 
 
+def graph_key(structure: Structure) -> str:
+    """Return a text that is equal for structures that differ in ranks alone.
+
+    Examples
+    --------
+    >>> graph_key(tensor_train((4, 5), 2)) == graph_key(tensor_train((4, 5), 3))
+    True
+    """
+    # ranks of two tell graphs apart, which ranks of one would not
+    key = canonical_key(structure.resized(dict.fromkeys(structure.ranks, 2)))
+    return f"{key} {len(structure.nodes)}"
+
+
 def _label(structure: Structure) -> str:
-    if all(len(structure.neighbours(node)) <= 2 for node in structure.node_names):
-        return "train"
-    return "tree"
+    path = all(len(structure.neighbours(node)) <= 2 for node in structure.node_names)
+    single = len(structure.nodes) == len(structure.modes)
+    return "reordered train" if path and single else "tree"
 
 
 def trees_of(modes: Mapping[str, int]) -> Iterator[Structure]:
@@ -68,7 +81,7 @@ def trees_of(modes: Mapping[str, int]) -> Iterator[Structure]:
             structure = _tree(names, modes, parts, joined)
             if structure is None:
                 continue
-            key = canonical_key(structure.resized(dict.fromkeys(structure.ranks, 2)))
+            key = graph_key(structure)
             if key not in seen:
                 seen.add(key)
                 yield structure

@@ -5,37 +5,19 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, final
+from typing import final
 
-import numpy as np
-
-from contraction.arrays import Array, is_complex, namespace
 from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.bounds import CutSpectra, cuts_of
-from structure_search.canonical import canonical_key, reduced
-from structure_search.families import families
-from structure_search.fitting import Fitted, Fitter
-from structure_search.methods.base import AbstractMethod, Problem, Proposal, Proposals
-from structure_search.methods.hosvd import (
-    OrthogonalCore,
-    orthogonal_core,
-    orthogonal_iteration,
-    project,
-)
+from structure_search.canonical import reduced
+from structure_search.families import NAMED, families
+from structure_search.methods.base import AbstractMethod, Problem, Proposals
+from structure_search.methods.projected import Projected, descent
 from structure_search.objectives import RelativeError
-from tnet.certificate import Certificate, ErrorKind
-from tnet.network import Network
 from tnet.structure import Structure
-
-NEAR = 1.03  # a fit in the core this near to the goal is finished on the data themselves
-POLISH_SWEEPS = 8
-TUCKER_SWEEPS = 10
-SLACK = 1.02  # of the tolerance: the Tucker network is the best one in the core, nearly
-MOST_BETWEEN = 20_000  # structures looked at without finding one worth a fit
 
 
 @final
@@ -43,11 +25,14 @@ MOST_BETWEEN = 20_000  # structures looked at without finding one worth a fit
 class SmallestFirst(AbstractMethod):
     """All graphs of `structure_search.families.families`, smallest structures first.
 
-    A queue holds structures by number of parameters. The smallest is taken out; if a cut of the
-    data shows that it cannot reach the tolerance (`CutSpectra`), its successors have one of the
-    ranks on that cut raised; if it might, it is fitted, and on a miss every rank is raised in
-    turn. So the first structure that reaches the tolerance is the smallest of all that do, up to
-    fits that stop in a local minimum. The search then goes on for `keep` different graphs.
+    First the named tree formats are brought down: from the ranks of the direct factorisation as
+    far as fits allow. That gives a good answer early, and a bound for the rest.
+
+    Then a queue holds structures by number of parameters. The smallest is taken out; if a cut of
+    the data shows that it cannot reach the tolerance (`CutSpectra`), its successors have one of
+    the ranks on that cut raised; if it might, it is fitted, and on a miss every rank is raised
+    in turn. So the first structure that reaches the tolerance is the smallest of all that do, up
+    to fits that stop in a local minimum. The search goes on until it has `keep` different graphs.
 
     Fits are done on the data projected to a few leading singular vectors of each mode, which
     costs a fraction; the error over the whole data follows exactly from it, and whatever comes
@@ -65,6 +50,7 @@ class SmallestFirst(AbstractMethod):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from structure_search import search
     >>> i, j, k = np.ogrid[1:9, 1:10, 1:11]
     >>> found = search(
@@ -101,57 +87,72 @@ class SmallestFirst(AbstractMethod):
                 f"SmallestFirst looks for the smallest network within an error; it needs the "
                 f"objective RelativeError(tol=...), got {type(goal).__name__}."
             )
-        projected = _Projected.of(problem, goal.tol)
-        queue = _Queue(problem.modes)
+        fits = Projected.of(problem, goal.tol, sweeps=self.sweeps, restarts=self.restarts)
+        graphs = families(problem.modes)
+        queue = _Queue(graphs, most=math.prod(problem.modes.values()))
+        for number, (label, graph) in enumerate(graphs[:NAMED]):
+            if graph.is_tree:
+                structure = yield from descent(fits, label, graph, problem.spectra)
+                queue.settle(number, label, structure)
         found = 0
         while found < self.keep and (item := queue.pop()) is not None:
-            label, graph, structure = item
-            wider = _wider(structure, problem.spectra, goal.tol, self.growth)
-            if wider is None and projected.may_reach(structure, goal.tol):
-                solve = partial(projected.solve, structure, self, goal.tol)
-                proposal = Proposal(
-                    structure=structure,
-                    solve=solve,
-                    sweeps=self.sweeps,
-                    restarts=self.restarts,
-                    label=label,
-                )
-                (answer,) = yield [proposal]
+            if item.settled:
+                found += 1
+                continue
+            wider = _wider(item.structure, problem.spectra, goal.tol, self.growth)
+            if wider is None and fits.may_reach(item.structure):
+                (answer,) = yield [fits.proposal(item.structure, item.label)]
                 if answer.error <= goal.tol:
                     found += 1
-                    queue.close(graph)
+                    queue.close(item.graph)
                     continue
-            for ranks in wider or _raised(structure, structure.ranks, self.growth):
-                queue.push(label, graph, structure.resized(ranks))
+            for ranks in wider or _raised(item.structure, item.structure.ranks, self.growth):
+                queue.push(item.graph, item.label, item.structure.resized(ranks))
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class _Item:
+    """A structure in the queue; `settled` if it is known to reach the tolerance."""
+
+    num_params: int
+    number: int
+    graph: int
+    label: str = field(compare=False)
+    structure: Structure = field(compare=False)
+    settled: bool = field(compare=False)
 
 
 class _Queue:
     """Structures by size; each is taken out once, none of a graph that is closed."""
 
-    def __init__(self, modes: Mapping[str, int]) -> None:
-        self._heap: list[tuple[int, int, str, int, Structure]] = []
+    def __init__(self, graphs: Sequence[tuple[str, Structure]], *, most: int) -> None:
+        self._heap: list[_Item] = []
         self._number = itertools.count()
         self._seen: set[tuple[int, tuple[tuple[str, int], ...]]] = set()
         self._closed: set[int] = set()
-        self._most = math.prod(modes.values())
-        for graph, (label, structure) in enumerate(families(modes)):
-            self.push(label, graph, structure)
+        self._most = most
+        for graph, (label, structure) in enumerate(graphs):
+            self.push(graph, label, structure)
 
-    def pop(self) -> tuple[str, int, Structure] | None:
-        """Return (label, graph, structure) with the fewest parameters; None if none is left."""
-        for _ in range(MOST_BETWEEN):
-            if not self._heap:
-                return None
-            _, _, label, graph, structure = heapq.heappop(self._heap)
-            if graph not in self._closed:
-                return label, graph, structure
+    def pop(self) -> _Item | None:
+        """Return the structure with the fewest parameters; None if none is left."""
+        while self._heap:
+            item = heapq.heappop(self._heap)
+            if item.graph not in self._closed:
+                if item.settled:
+                    self.close(item.graph)
+                return item
         return None
 
     def close(self, graph: int) -> None:
         """Take no more structures of this graph."""
         self._closed.add(graph)
 
-    def push(self, label: str, graph: int, structure: Structure) -> None:
+    def settle(self, graph: int, label: str, structure: Structure) -> None:
+        """Put in a structure that is known to reach the tolerance."""
+        self._put(graph, label, structure, settled=True)
+
+    def push(self, graph: int, label: str, structure: Structure) -> None:
         """Put in a structure, unless it was there before or has ranks that nothing can use."""
         key = (graph, structure.sizes)
         saturated = reduced(structure).num_params < structure.num_params
@@ -159,8 +160,18 @@ class _Queue:
         idle = saturated and min(structure.ranks.values(), default=1) > 1
         if key not in self._seen and not idle and structure.num_params <= self._most:
             self._seen.add(key)
-            item = (structure.num_params, next(self._number), label, graph, structure)
-            heapq.heappush(self._heap, item)
+            self._put(graph, label, structure, settled=False)
+
+    def _put(self, graph: int, label: str, structure: Structure, *, settled: bool) -> None:
+        item = _Item(
+            num_params=structure.num_params,
+            number=next(self._number),
+            graph=graph,
+            label=label,
+            structure=structure,
+            settled=settled,
+        )
+        heapq.heappush(self._heap, item)
 
 
 def _wider(
@@ -187,92 +198,3 @@ def _raised(structure: Structure, legs: Iterable[str], growth: float) -> list[di
     """Return the ranks with one of `legs` raised, for each of them."""
     size = structure.size
     return [{leg: size[leg] + max(1, int(growth * size[leg]))} for leg in legs]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Projected:
-    """The data in the leading singular vectors of each mode."""
-
-    x: Array = field(repr=False)
-    small: OrthogonalCore = field(repr=False)
-    fitter: Fitter = field(repr=False)
-    whole: Fitter = field(repr=False)
-    modes: tuple[str, ...]
-    reach: dict[tuple[int, ...], float] = field(default_factory=dict, repr=False)
-    lost: float  # squared, relative: what the projection leaves out
-    scale: float  # norm of the core / norm of the data
-    seed: int
-
-    @classmethod
-    def of(cls, problem: Problem, tol: float) -> _Projected:
-        """Keep four times the vectors that the tolerance demands, and at least ten."""
-        caps = [
-            min(size, max(10, 4 * problem.spectra.rank([mode], tol)))
-            for mode, size in problem.modes.items()
-        ]
-        small = orthogonal_core(problem.x, caps)
-        xp: Any = namespace(problem.x)
-        scale = float(xp.linalg.vector_norm(small.core)) / small.norm if small.norm else 1.0
-        return cls(
-            x=problem.x,
-            small=small,
-            fitter=Fitter(small.core),
-            whole=Fitter(problem.x),
-            modes=tuple(problem.modes),
-            lost=max(0.0, 1.0 - scale**2),
-            scale=scale,
-            seed=int(problem.rng.integers(2**63)),
-        )
-
-    def may_reach(self, structure: Structure, tol: float) -> bool:
-        """Tell whether the best Tucker network with as large ranks comes near enough.
-
-        Unfoldings of the network have at most these ranks, so no other network with them is
-        nearer to the data than the best Tucker network.
-        """
-        ranks = []
-        for mode, most in zip(self.modes, self.small.core.shape, strict=True):
-            legs = structure.legs[structure.holders[mode][0]]
-            others = math.prod(structure.size[leg] for leg in legs if leg != mode)
-            ranks.append(min(most, others))
-        key = tuple(ranks)
-        if key not in self.reach:
-            core, _, _ = orthogonal_iteration(self.small.core, key, sweeps=TUCKER_SWEEPS)
-            xp: Any = namespace(core)
-            kept = float(xp.linalg.vector_norm(core)) / self.small.norm
-            self.reach[key] = math.sqrt(max(0.0, 1.0 - kept**2))
-        return self.reach[key] <= SLACK * tol
-
-    def solve(self, structure: Structure, effort: SmallestFirst, tol: float) -> Network:
-        """Return a network of `structure`, fitted in the core and, if it is close, to the data."""
-        key = np.array([self.seed, int(canonical_key(structure), 16)], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key))
-        sizes = dict(zip(self.modes, self.small.core.shape, strict=True))
-        allowed = math.sqrt(max(0.0, tol**2 - self.lost)) / self.scale
-        fitted = self.fitter.fit(
-            structure.resized(sizes),
-            start=None,
-            sweeps=effort.sweeps,
-            restarts=0 if structure.is_tree else effort.restarts,  # factorised, not guessed
-            enough=allowed,
-            rng=rng,
-        )
-        error = math.sqrt(self.lost + (self.scale * fitted.error) ** 2)
-        net = self._expanded(fitted, structure)
-        if tol < error <= NEAR * tol:
-            better = self.whole.improve(net, sweeps=POLISH_SWEEPS, enough=tol, rng=rng)
-            if better.error < error:
-                net, error = better.network, better.error
-        certificate = Certificate(error=error, kind=ErrorKind.EXACT)
-        return Network(net.structure, net.arrays, certificate=certificate)
-
-    def _expanded(self, fitted: Fitted, structure: Structure) -> Network:
-        arrays = dict(fitted.network.arrays)
-        legs = fitted.network.structure.legs
-        for mode, V in zip(self.modes, self.small.factors, strict=True):
-            node = structure.holders[mode][0]
-            xp: Any = namespace(V)
-            adjoint: Any = V  # project multiplies by the adjoint of what it is given
-            adjoint = xp.conj(adjoint).T if is_complex(V) else adjoint.T
-            arrays[node] = project(arrays[node], legs[node].index(mode), adjoint)
-        return Network(structure, arrays)

@@ -141,6 +141,7 @@ def test_after_an_interrupt_it_says_how_to_go_on_and_goes_on(
 def test_a_fixed_format_that_wins_is_named():
     class Found:
         num_params = 500
+        label = "tree"
 
     fixed = [
         {"name": "CP", "num_params": 438, "met": True},
