@@ -17,15 +17,16 @@ from contraction.truncation import Truncation, check_rank
 from tnet._axes import apply_matrix, contiguous, fold, unfold
 from tnet.allocation import allocate
 from tnet.certificate import Certificate, ErrorKind
-from tnet.gauge import put_back
+from tnet.gauge import orthogonalize, put_back
 from tnet.leaf_sweep import Limits, Swept, sweep
 from tnet.network import Network
-from tnet.sides import cores_of, lower_sides, upper_sides
+from tnet.sides import amplification, cores_of, lower_sides, upper_sides
 from tnet.spectra import bond_spectra
 from tnet.trees import RootedTree, rooted
 
 SMALL_RANK = 16  # below, QR costs no more than a Gram matrix
 SURE = 1e3  # a weight this many times the noise is trusted to three digits
+BAD_GAUGE = 1e4  # noise per node, in units of eps, beyond which the network is regauged first
 NOISE = 8.0  # amplitudes below NOISE eps (times the amplification) are rounding
 
 
@@ -133,20 +134,18 @@ def truncate(
             PrecisionWarning,
             stacklevel=2,
         )
-    small = net
-    if truncation.tol or truncation.max_rank is not None or truncation.max_params is None:
-        top = truncation.max_rank
-        caps = {} if top is None else {bond: top for bond in net.ranks if net.ranks[bond] > top}
+    budget, top = truncation.max_params, truncation.max_rank
+    if budget is None or net.num_params <= budget or truncation.tol or top is not None:
+        caps = {bond: top for bond in net.ranks if top is not None and net.ranks[bond] > top}
         small = _cut(net, tree, truncation, caps, method)
-    budget = truncation.max_params
-    if budget is None or small.num_params <= budget:
-        return small
+        if budget is None or small.num_params <= budget:
+            return small
     ranks = allocate(
         bond_spectra(net),
         net.structure,
         budget,
         min_rank=truncation.min_rank,
-        max_rank=truncation.max_rank,
+        max_rank=top,
     )
     return _cut(net, tree, Truncation(min_rank=truncation.min_rank), ranks, method)
 
@@ -209,16 +208,21 @@ def _attempt(
     factor = gram_factor if gram else r_factor
     lower = lower_sides(net, tree, cores, factor, every=False)
     upper = upper_sides(net, tree, cores, lower, factor)
-    amplification = max((side.noise for side in upper.values()), default=1.0)
-    rounding = NOISE * eps(net.dtype) * math.sqrt(amplification)
-    noise = eps(net.dtype) * amplification if gram else rounding**2
-    bonds = len(upper)
+    lost, bonds, unit = amplification(net, tree, cores, upper), len(upper), eps(net.dtype)
+    if not gram and lost > BAD_GAUGE * len(cores) and net.center is None:
+        better = orthogonalize(net, tree.root)
+        return _attempt(better, tree, truncation, tol, caps, gram=False, force=True)
+    rounding = NOISE * unit * math.sqrt(lost)
+    noise = unit * lost if gram else rounding**2
+    # what counts as zero: the noise along the signal only, since the rest is an estimate
+    aligned = max((side.aligned for side in upper.values()), default=1.0)
+    floor = NOISE * unit * aligned if gram else (NOISE * unit) ** 2 * aligned
     budget: float | None = None
     if tol is not None:
         budget = max(max(tol - rounding, 0.0) ** 2 - bonds * noise, 0.0)
         if gram and not force and tol and budget < SURE * noise * bonds:
             return None
-    limits = Limits(budget=budget, floor=NOISE * noise, caps=caps, min_rank=truncation.min_rank)
+    limits = Limits(budget=budget, floor=floor, caps=caps, min_rank=truncation.min_rank)
     swept = sweep(net, tree, cores, upper, limits, gram=gram)
     if gram and not force and not tol and _unsure(swept, noise):
         return None

@@ -202,3 +202,27 @@ def upper_sides(
                 dressed, more = dress(W, shift, extra, xp)
                 stack.append((dressed, more, mine, [*used, *extra]))
     return found
+
+
+def amplification(
+    net: Network, tree: RootedTree, cores: Mapping[str, Core], upper: Mapping[str, Side]
+) -> float:
+    """Return the rounding noise of the tensor's squared norm, in units of eps.
+
+    Each leaf sees the whole tensor: its array times the upper side of its bond. Where the two
+    are large and the product is small, digits are lost; a difference of nearly equal tensors
+    and a bad gauge both show here.
+    """
+    xp = namespace_by_name(net.namespace)
+    worst = 1.0
+    for node in tree.post_order[:-1]:
+        if tree.children[node]:
+            continue
+        core, side = cores[node], upper[node]
+        axis = net.structure.legs[node].index(tree.bond[node])
+        assert side.R is not None
+        size = in_range(apply_matrix(core.x, side.R, axis, xp), xp)
+        whole = math.ldexp(size.size, min(max(size.shift, -2000), 900))
+        ratio = core.size * side.size / math.sqrt(side.rank) / whole if whole > 0.0 else 0.0
+        worst = max(worst, side.aligned + (1.0 + side.isotropic) * min(ratio * ratio, 1e300))
+    return worst

@@ -1,5 +1,6 @@
 """truncate on any tree: the error promised is kept, the certificate holds, twice is once."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,8 +10,16 @@ from hypothesis import strategies as st
 
 import tnet
 from contraction.arrays import eps, to, to_numpy
+from contraction.errors import (
+    InputError,
+    NonFiniteError,
+    PrecisionWarning,
+    RankError,
+    StructureError,
+)
 from strategies import networks, seeds, trees
 from tnet import ErrorKind, Rounding, Truncation
+from tnet.allocation import allocate
 
 
 def dense(net):
@@ -109,3 +118,246 @@ def test_promises(net, truncation, method):
 @given(cases(), requests, st.sampled_from([Rounding.AUTO, Rounding.GRAM]))
 def test_promises_on_five_hundred_trees(net, truncation, method):
     check_promises(net, truncation, method)
+
+
+# ---- larger networks: the fast way, its accuracy, and when it is refused ---------------------
+
+
+def signal_and_noise(structure_of, rank, noise_rank, noise, seed=0, dtype="float64"):
+    """A random network of low rank plus a random one of relative size `noise`."""
+    rng = np.random.default_rng(seed)
+    a = tnet.orthogonalize(tnet.random_network(structure_of(rank), rng=rng, dtype=dtype))
+    b = tnet.orthogonalize(tnet.random_network(structure_of(noise_rank), rng=rng, dtype=dtype))
+    return tnet.add((1.0 / tnet.norm(a)) * a, (noise / tnet.norm(b)) * b)
+
+
+BIG = {
+    "path": lambda rank: tnet.tensor_train((4,) * 8, rank),
+    "balanced": lambda rank: tnet.balanced_tree((6,) * 6, rank),
+    "star": lambda rank: tnet.tucker((40, 40, 40), rank),
+    "branching": lambda rank: tnet.tree(((30, (30, 30)), ((30, 30), 30), 30), rank=rank),
+}
+
+
+@pytest.mark.parametrize("namespace", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("shape", BIG)
+def test_gram_and_qr_agree(shape, dtype, namespace):
+    if namespace == "torch":
+        pytest.importorskip("torch")
+    net = signal_and_noise(BIG[shape], 4, 20, 1e-3, dtype=dtype).to(namespace=namespace)
+    request = Truncation(tol=2e-3)
+    fast = tnet.truncate(net, request)
+    slow = tnet.truncate(net, request, method=Rounding.QR_SVD)
+    assert set(fast.certificate.methods.values()) <= {"gram+eigh", "gram+subspace"}
+    assert set(slow.certificate.methods.values()) == {"qr+svd"}
+    assert dict(fast.ranks) == dict(slow.ranks)
+    assert max(fast.ranks.values()) < max(net.ranks.values())
+    assert fast.error == pytest.approx(slow.error, rel=2e-3)
+    lost = tnet.distance(net, fast) / tnet.norm(net)
+    assert lost <= fast.certificate.bound <= 2e-3
+    if fast.certificate.kind is ErrorKind.EXACT:
+        assert lost == pytest.approx(fast.error, rel=1e-3)
+    assert isometric(fast)
+
+
+def test_some_leading_vectors_are_enough_and_near_optimal():
+    net = signal_and_noise(lambda r: tnet.tensor_train((4,) * 8, r), 20, 60, 1e-4)
+    fast = tnet.truncate(net, Truncation(max_rank=20))
+    slow = tnet.truncate(net, Truncation(max_rank=20), method=Rounding.QR_SVD)
+    assert "gram+subspace" in fast.certificate.methods.values()
+    assert fast.certificate.kind is ErrorKind.EXACT
+    assert fast.error == pytest.approx(slow.error, rel=1e-4)
+    assert tnet.distance(net, fast) == pytest.approx(fast.error * tnet.norm(net), rel=1e-4)
+
+
+def test_small_tolerances_are_served_by_qr():
+    net = signal_and_noise(lambda r: tnet.tensor_train((4,) * 8, r), 8, 20, 1e-10)
+    small = tnet.truncate(net, Truncation(tol=2e-10))
+    assert set(small.certificate.methods.values()) == {"qr+svd"}
+    assert max(small.ranks.values()) < 28
+    lost = tnet.distance(net, small) / tnet.norm(net)
+    assert lost <= 2e-10
+    assert small.error == pytest.approx(lost, rel=1e-3)
+
+
+def test_cancellation_is_noticed():
+    # |a - b| is 1e-7 of |a|: a Gram matrix sees only the rounding of the big parts
+    rng = np.random.default_rng(1)
+    shape = tnet.tensor_train((4,) * 8, 12)
+    a = tnet.random_network(shape, rng=rng)
+    tiny = tnet.random_network(tnet.tensor_train((4,) * 8, 3), rng=rng)
+    b = tnet.add(a, (1e-7 * tnet.norm(a) / tnet.norm(tiny)) * tiny)
+    net = tnet.subtract(b, a)
+    small = tnet.truncate(net, Truncation(tol=1e-2))
+    assert set(small.certificate.methods.values()) == {"qr+svd"}
+    # the input itself is only known to eps |a| = 2e-9 of its norm
+    want = 1e-7 * tnet.norm(a)
+    assert math.isclose(tnet.norm(small), want, rel_tol=1e-2)
+    assert max(small.ranks.values()) == 3
+
+
+def test_a_bad_gauge_is_noticed():
+    net = signal_and_noise(lambda r: tnet.tensor_train((4,) * 8, r), 8, 16, 1e-3)
+    rng = np.random.default_rng(0)
+    arrays = dict(net.arrays)
+    for k in range(2, 6):  # insert G and its inverse, condition 1e8
+        rank = net.ranks[f"g{k}-g{k + 1}"]
+        d = 10.0 ** rng.uniform(-4, 4, rank)
+        arrays[f"g{k}"] = arrays[f"g{k}"] * d
+        arrays[f"g{k + 1}"] = arrays[f"g{k + 1}"] / d[:, None, None]
+    bad = tnet.Network(net.structure, arrays)
+    small = tnet.truncate(bad, Truncation(tol=2e-3))
+    lost = tnet.distance(net, small) / tnet.norm(net)
+    assert lost <= min(2e-3, small.certificate.bound)
+    assert max(small.ranks.values()) == 8
+
+
+def test_long_products_out_of_range():
+    net = signal_and_noise(lambda r: tnet.tensor_train((3,) * 8, r), 2, 18, 1e-3)
+    factors = itertools.cycle([1e-90, 1e-90, 1e90, 1e90])
+    arrays = {n: x * f for (n, x), f in zip(net.arrays.items(), factors, strict=False)}
+    for method in (Rounding.GRAM, Rounding.QR_SVD):
+        small = tnet.truncate(
+            tnet.Network(net.structure, arrays), Truncation(tol=1e-2), method=method
+        )
+        assert max(small.ranks.values()) == 2
+        assert tnet.distance(net, small) <= 1e-2 * tnet.norm(net)
+
+
+# ---- ranks and budgets ----------------------------------------------------------------------
+
+
+@given(networks(trees(), namespaces=("numpy",), dtypes=("float64",)), st.data())
+def test_ranks_by_name(net, data):
+    bonds = net.structure.bonds
+    ranks = {b: data.draw(st.integers(1, 4)) for b in bonds if data.draw(st.booleans())}
+    small = tnet.truncate(net, ranks)
+    assert all(small.ranks[b] <= r for b, r in ranks.items())
+    assert measured(net, small) <= small.certificate.bound * (1 + 1e-10) + 2e-15
+    again = tnet.truncate(small, ranks)
+    assert dict(again.ranks) == dict(small.ranks)
+
+
+def quality(spectra, ranks):
+    return sum(float((spectra[b][r:] ** 2).sum()) for b, r in ranks.items())
+
+
+@given(networks(trees(max_nodes=5), namespaces=("numpy",), dtypes=("float64",)), st.data())
+def test_budgets_are_kept_and_near_the_best(net, data):
+    spectra = tnet.bond_spectra(net)
+    least = net.structure.resized(dict.fromkeys(net.ranks, 1)).num_params
+    budget = data.draw(st.integers(max(least - 2, 1), net.num_params + 1))
+    if budget < least:
+        with pytest.raises(RankError, match=f"max_params >= {least}"):
+            tnet.truncate(net, Truncation(max_params=budget))
+        return
+    small = tnet.truncate(net, Truncation(max_params=budget))
+    assert small.num_params <= budget
+    error = measured(net, small)
+    assert error <= small.certificate.bound * (1 + 1e-10) + 2e-15
+    assert dict(tnet.truncate(small, Truncation(max_params=budget)).ranks) == dict(small.ranks)
+    # against brute force over all ranks
+    bonds = net.structure.bonds
+    options = itertools.product(*(range(1, len(spectra[b]) + 1) for b in bonds))
+    fits = (
+        quality(spectra, dict(zip(bonds, ranks, strict=True)))
+        for ranks in options
+        if net.structure.resized(dict(zip(bonds, ranks, strict=True))).num_params <= budget
+    )
+    best = min(fits)
+    got = quality(spectra, allocate(spectra, net.structure, budget))
+    total = float((spectra[bonds[0]] ** 2).sum()) if bonds else 1.0
+    assert got >= best - 1e-12 * total
+    assert got <= 2.0 * best + 0.1 * total
+
+
+def test_budget_with_tolerance_and_limits():
+    net = signal_and_noise(BIG["path"], 4, 20, 1e-3)
+    loose = tnet.truncate(net, Truncation(tol=2e-3, max_params=10**6))
+    assert dict(loose.ranks) == dict(tnet.truncate(net, Truncation(tol=2e-3)).ranks)
+    tight = tnet.truncate(net, Truncation(tol=1e-9, max_params=300, max_rank=3))
+    assert tight.num_params <= 300
+    assert max(tight.ranks.values()) <= 3
+    held = tnet.truncate(net, Truncation(tol=0.9, min_rank=3))
+    assert min(held.ranks.values()) >= 3
+    with pytest.raises(RankError, match="too small"):
+        tnet.truncate(net, Truncation(min_rank=4, max_params=100))
+
+
+def test_the_bound_is_exact_on_a_path_and_rank_room_is_given_back():
+    net = tnet.random_network(tnet.tensor_train((5,) * 5, 5), rng=np.random.default_rng(0))
+    small = tnet.truncate(net, {"g1-g2": 2, "g2-g3": 5})
+    assert small.certificate.kind is ErrorKind.EXACT
+    assert small.error == pytest.approx(small.certificate.bound, abs=1e-12)
+    assert small.error == pytest.approx(measured(net, small), rel=1e-10)
+    # a node with a leg of size one has no room for more than its other legs
+    star = tnet.tree((4, (1, (4, 4))), rank=4)
+    wide = tnet.random_network(star, rng=np.random.default_rng(0))
+    cut = tnet.truncate(wide, {"t0-t1": 2})
+    assert dict(cut.ranks) == {"t0-t1": 2, "t1-t2": 2}
+    assert isometric(cut)
+    assert measured(wide, cut) <= cut.certificate.bound
+
+
+# ---- certificates add up ---------------------------------------------------------------------
+
+
+def test_tolerances_count_from_the_origin():
+    net = signal_and_noise(BIG["branching"], 3, 20, 1e-2)
+    first = tnet.truncate(net, Truncation(tol=1e-3))
+    second = tnet.truncate(first, Truncation(tol=2e-2))
+    lost = tnet.distance(net, second) / tnet.norm(net)
+    assert lost <= second.certificate.bound
+    assert second.certificate.bound <= 2e-2
+    assert max(second.ranks.values()) < max(first.ranks.values())
+    # a smaller tolerance than was used already leaves everything as it is
+    third = tnet.truncate(second, Truncation(tol=1e-3))
+    assert dict(third.ranks) == dict(second.ranks)
+    # without the certificate the tolerance counts from here
+    fresh = tnet.truncate(second.replace({}), Truncation(tol=0.9))
+    assert fresh.certificate.allowed == 0.9
+
+
+def test_an_estimate_stays_an_estimate():
+    net = tnet.random_network(BIG["path"](6), rng=np.random.default_rng(0))
+    guess = tnet.Certificate(error=0.1, kind=ErrorKind.ESTIMATE)
+    fitted = tnet.Network(net.structure, net.arrays, None, guess)
+    small = tnet.truncate(fitted, Truncation(max_rank=3))
+    assert small.certificate.kind is ErrorKind.ESTIMATE
+    assert small.error > 0.1
+    assert math.isinf(small.certificate.bound)
+
+
+def test_single_nodes_and_zero_tensors():
+    one = tnet.Network(tnet.Structure({"a": ("x",)}, {"x": 3}), {"a": np.arange(3.0)})
+    same = tnet.truncate(one, Truncation(tol=0.5))
+    assert (same.center, same.error) == ("a", 0.0)
+    assert np.array_equal(same["a"], one["a"])
+    net = tnet.random_network(BIG["branching"](3), rng=np.random.default_rng(0))
+    zero = net.replace({"t0": np.zeros_like(net["t0"])})
+    for method in Rounding:
+        small = tnet.truncate(zero, Truncation(tol=0.1), method=method)
+        assert set(small.ranks.values()) == {1}
+        assert small.error == 0.0
+        assert tnet.norm(small) == 0.0
+        assert isometric(small)
+
+
+def test_clear_errors():
+    net = tnet.random_network(BIG["path"](3), rng=np.random.default_rng(0))
+    with pytest.raises(RankError, match="no bond 'zz'"):
+        tnet.truncate(net, {"zz": 2})
+    with pytest.raises(RankError, match="rank of g0-g1"):
+        tnet.truncate(net, {"g0-g1": 0})
+    with pytest.raises(InputError, match="Truncation"):
+        tnet.truncate(net, 1e-3)
+    ring = tnet.random_network(tnet.tensor_ring((2, 3, 4), 2), rng=np.random.default_rng(0))
+    with pytest.raises(StructureError, match="cycle"):
+        tnet.truncate(ring, Truncation(tol=0.1))
+    for method in (Rounding.GRAM, Rounding.QR_SVD):
+        broken = net.replace({"g3": np.full_like(net["g3"], np.inf)})
+        with pytest.raises(NonFiniteError):
+            tnet.truncate(broken, Truncation(tol=0.1), method=method)
+    with pytest.warns(PrecisionWarning, match="below what float64 can resolve"):
+        tnet.truncate(net, Truncation(tol=1e-16))
