@@ -272,9 +272,12 @@ def _some_row(data: Any, tensor: Any, xp: Any, conj: Any) -> Any:
 
 def _solve(data: Any, M: Any, xp: Any, conj: Any) -> tuple[float, Any]:
     """Minimise ||data - V M^T||^2; return its decrease from V = 0, and V."""
-    rhs = data @ conj(M)
-    found: Any = linalg.solve_psd(conj(M).T @ M, rhs.T, ridge=RIDGE)
-    return float(xp.sum(xp.real(conj(rhs) * found.T))), found.T
+    rhs, G = data @ conj(M), conj(M).T @ M
+    found: Any = linalg.solve_psd(G, rhs.T, ridge=RIDGE)
+    V = found.T
+    # 2 <rhs, V> - <V, V G> is right to second order where the equations are ill-conditioned
+    gain = 2.0 * xp.sum(xp.real(conj(rhs) * V)) - xp.sum(xp.real(conj(V) * (V @ G.T)))
+    return float(gain), V
 
 
 def _top_right(matrix: Any, xp: Any, conj: Any) -> Any:
