@@ -53,17 +53,18 @@ class CostModel:
             rate *= 4.0
         return self.call + self.view + size / rate
 
-    def multiply(self, size: int, run: int) -> float:
+    def multiply(self, size: int, run: int, *, across: bool) -> float:
         """Return the seconds of an element-wise product with `size` results."""
-        rate = self.bandwidth * (0.5 if size > CACHED else 1.0)
+        rate = self.bandwidth * (0.5 if size > CACHED else 1.0) * (0.5 if across else 1.0)
         return self.call + size / rate + size / (run or 1) * self.per_run
 
-    def multiply_sum(self, size: int, run: int, *, along: bool) -> float:
+    def multiply_sum(self, size: int, run: int, *, along: bool, across: bool) -> float:
         """Return the seconds of a fused product and sum over `size` products.
 
-        `along` tells that the innermost axis in memory is summed.
+        `along` tells that the innermost axis in memory is summed, `across` that one operand is
+        not read in its own order.
         """
-        rate = self.dot if along else self.reduce
+        rate = (self.dot if along else self.reduce) * (0.4 if across else 1.0)
         return 2.0 * self.call + size / rate + size / (run or 1) * self.per_run
 
 

@@ -206,17 +206,15 @@ def _load(load: Load, library: Library) -> Unary:
 
 def _view(view: View, library: Library) -> Unary | None:
     first, axes, last = view.first, view.axes, view.last
+    if view.swapped:
+        inner, swap = _view(view._replace(swapped=False), library), _SWAP
+        return swap if inner is None else lambda x: swap(inner(x))
     if axes is None:
         return None if first is None else lambda x: x.reshape(first)
     permute = operator.methodcaller(library.permute, axes)
     if view.copied:
         contiguous = library.contiguous
-
-        def copy(x: Any) -> Any:
-            x = contiguous(permute(x if first is None else x.reshape(first)))
-            return x if last is None else x.reshape(last)
-
-        return copy
+        return lambda x: contiguous(permute(x if first is None else x.reshape(first)))
     if first is None and last is None:
         return permute
     if last is None:
@@ -224,6 +222,9 @@ def _view(view: View, library: Library) -> Unary | None:
     if first is None:
         return lambda x: permute(x).reshape(last)
     return lambda x: permute(x.reshape(first)).reshape(last)
+
+
+_SWAP = operator.methodcaller("swapaxes", -2, -1)
 
 
 def _kernel(step: Step, library: Library) -> Binary:

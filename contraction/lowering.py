@@ -28,6 +28,14 @@ class Kernel(enum.Enum):
     REDUCE = "multiply-sum"
 
 
+class Copy(enum.Enum):
+    """What is done to an operand that no view turns into matrices."""
+
+    NONE = 0
+    SUMS_LAST = 1
+    SUMS_FIRST = 2
+
+
 class Way(NamedTuple):
     """One way to do a step: the kernel, and the groups of labels that become its axes.
 
@@ -42,8 +50,8 @@ class Way(NamedTuple):
     m: Order
     n: Order
     summed: Order
-    copy_left: bool = False
-    copy_right: bool = False
+    copy_left: Copy = Copy.NONE
+    copy_right: Copy = Copy.NONE
 
 
 class Candidate(NamedTuple):
@@ -61,7 +69,7 @@ class _Seen(NamedTuple):
 
     outer: tuple[Order, ...]  # kept labels that become batch axes
     inner: Order
-    copied: bool
+    copied: Copy
     seconds: float
 
 
@@ -172,16 +180,18 @@ class _Step:
 
     def _multiply(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
         for order in self._merged(left, right):
-            run = min(_run(x, order, self.sizes) for x in (left, right))
-            seconds = self.model.multiply(self.b * self.m * self.n, run)
+            runs, across = zip(*(_run(x, order, self.sizes) for x in (left, right)), strict=True)
+            volume = self.b * self.m * self.n
+            seconds = self.model.multiply(volume, min(runs), across=any(across))
             yield seconds, order, Way(Kernel.MULTIPLY, False, singles(order), (), (), ())
 
     def _reduce(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
         summed = self.pair.summed
         volume = self.b * self.m * self.n * self.k
         big, small = (left, right) if self.m >= self.n else (right, left)
+        run, across = _run(small, big, self.sizes)
         along = big[-1] in summed
-        seconds = self.model.multiply_sum(volume, _blocks_run(big, small, self.sizes), along=along)
+        seconds = self.model.multiply_sum(volume, run, along=along, across=across)
         held = set(big)
         extra = tuple(x for x in small if x not in held)
         kept = tuple(x for x in big if x not in summed)
@@ -220,17 +230,27 @@ class _Step:
             views = (len(blocks) > 1) * self.model.view
             views += across * 0.3 * self._volume(order) / self.model.bandwidth
             if len(kept) <= 1:
-                yield _Seen((), kept[0] if kept else (), False, views)
+                yield _Seen((), kept[0] if kept else (), Copy.NONE, views)
                 return
             inner = kept[-1] if last == KEPT else max(kept, key=self._volume)
             outer = tuple(labels for labels in kept if labels is not inner)
-            yield _Seen(outer, inner, False, views)
-        size = self._volume(order)
+            yield _Seen(outer, inner, Copy.NONE, views)
+        yield from self._copies(order, kept, k, last)
+
+    def _copies(self, order: Order, kept: list[Order], k: Order, last: int) -> Iterator[_Seen]:
+        size, copy = self._volume(order), self.model.copy
         inner = tuple(x for labels in kept for x in labels)
         if len(kept) > 1 and self.wish:
             inner = tuple(sorted(inner, key=lambda x: self.wish.get(x, 0)))
-        ends = (*inner, *k) if last == SUMMED else (*k, *inner)
-        yield _Seen((), inner, True, self.model.copy(size, _tail(order, ends, self.sizes)))
+        if last != KEPT:
+            seconds = copy(size, _tail(order, (*inner, *k), self.sizes))
+            yield _Seen((), inner, Copy.SUMS_LAST, seconds)
+            return
+        seconds = copy(size, _tail(order, (*k, *inner), self.sizes))
+        yield _Seen((), inner, Copy.SUMS_FIRST, seconds)
+        if len(kept) > 1:  # leave the end as it lies: longer runs, but a batch of products
+            seconds = copy(size, _tail(order, (*k, *kept[-1]), self.sizes))
+            yield _Seen(tuple(kept[:-1]), kept[-1], Copy.SUMS_FIRST, seconds)
 
     def _products(
         self, left: Order, right: Order, a: _Seen, b: _Seen, k: Order
@@ -288,29 +308,24 @@ def _tail(order: Order, wanted: Order, sizes: Sequence[int]) -> int:
     return run
 
 
-def _run(order: Order, result: Order, sizes: Sequence[int]) -> int:
-    """Return the length of the inner loop of an element-wise kernel over `result`."""
+def _run(order: Order, walked: Order, sizes: Sequence[int]) -> tuple[int, bool]:
+    """Return how an element-wise kernel that walks along `walked` meets an operand.
+
+    That is the length of its inner loop, and whether the operand is read across its memory.
+    """
     held = set(order)
-    if not result:
-        return 1
-    if result[-1] in held:
-        return _tail(order, result, sizes)
+    if not walked:
+        return 1, False
+    if walked[-1] in held:
+        if order[-1] != walked[-1]:
+            return sizes[walked[-1]], True
+        return _tail(order, walked, sizes), False
     run = 1
-    for label in reversed(result):
+    for label in reversed(walked):
         if label in held:
             break
         run *= sizes[label]
-    return run
-
-
-def _blocks_run(big: Order, small: Order, sizes: Sequence[int]) -> int:
-    """Return the length of the inner loop when `big` is walked in memory order."""
-    held = set(small)
-    if not big:
-        return 1
-    if big[-1] in held:
-        return _tail(big, small, sizes)
-    return _run(small, big, sizes)
+    return run, False
 
 
 def singles(labels: Order) -> tuple[Order, ...]:

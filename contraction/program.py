@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from contraction.cost import CostModel
-from contraction.lowering import Kernel, Order, Way, choose_ways, singles
+from contraction.lowering import Copy, Kernel, Order, Way, choose_ways, singles
 from contraction.spec import Canonical
 from contraction.tree import Tree, build_tree
 
@@ -21,12 +21,13 @@ SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class View(NamedTuple):
-    """How a value is looked at: reshape, permute, make contiguous, reshape; None skips one."""
+    """How a value is looked at: reshape, permute, copy, reshape, swap the last two axes."""
 
     first: Shape | None = None
     axes: tuple[int, ...] | None = None
     copied: bool = False
     last: Shape | None = None
+    swapped: bool = False
 
 
 class Load(NamedTuple):
@@ -140,15 +141,17 @@ def view_of(
     sizes: Sequence[int],
     *,
     copied: bool,
+    swapped: bool = False,
 ) -> View:
     """Return the view of a value in memory order `order` whose axes are the label `groups`.
 
-    None among the groups is an axis of size one.
+    None among the groups is an axis of size one. `copied` asks for a copy in C order where the
+    groups alone do not force one; `swapped` exchanges the last two axes in the end.
     """
     target = tuple(math.prod([sizes[x] for x in g]) if g else 1 for g in groups)
     flat = tuple(x for g in groups if g for x in g)
     if flat == order:
-        return View(first=None if shape == target else target)
+        return View(first=None if shape == target else target, swapped=swapped)
     place = {x: i for i, x in enumerate(order)}
     pieces: list[Order] = []  # runs of labels that stay neighbours, in the order of the target
     simple = True
@@ -167,7 +170,7 @@ def view_of(
     split = tuple(math.prod([sizes[x] for x in pieces[i]]) for i in source)
     axes = tuple(where[i] for i in range(len(pieces)))
     last = None if simple else target
-    return View(None if shape == split else split, axes, copied and simple, last)
+    return View(None if shape == split else split, axes, copied and simple, last, swapped)
 
 
 def _step(
@@ -175,7 +178,8 @@ def _step(
 ) -> tuple[Step, Shape]:
     pair = tree.pairs[k]
     left, right = (pair.right, pair.left) if way.swapped else (pair.left, pair.right)
-    copies = (way.copy_left, way.copy_right)
+    copies = (way.copy_left is not Copy.NONE, way.copy_right is not Copy.NONE)
+    turned = (False, False)
     first, second = orders[left], orders[right]
     sizes, subscripts = tree.sizes, ""
     sums: tuple[int, ...] = ()
@@ -187,6 +191,13 @@ def _step(
             ends = [], []  # a scalar product of two vectors
         a: list[Order | None] = [*_held(batch, first), *ends[0], way.summed]
         b: list[Order | None] = [*_held(batch, second), way.summed, *ends[1]]
+        # a copy lies in memory as is cheapest, and is then looked at the other way round
+        turned = (way.copy_left is Copy.SUMS_FIRST, way.copy_right is Copy.SUMS_LAST)
+        turned = turned if ends[0] else (False, False)
+        if turned[0]:
+            a[-2:] = reversed(a[-2:])
+        if turned[1]:
+            b[-2:] = reversed(b[-2:])
         made = (*batch, *ends[0], *ends[1])
     else:
         summed = _fused(singles(way.summed), (first, second), copies)
@@ -198,8 +209,8 @@ def _step(
             work = tree.step_size(pair)
             subscripts = _subscripts(len(a), len(made), first, second, way, work)
     shape = tuple(math.prod([sizes[x] for x in g]) for g in made)
-    view_left = view_of(first, shapes[left], a, sizes, copied=copies[0])
-    view_right = view_of(second, shapes[right], b, sizes, copied=copies[1])
+    view_left = view_of(first, shapes[left], a, sizes, copied=copies[0], swapped=turned[0])
+    view_right = view_of(second, shapes[right], b, sizes, copied=copies[1], swapped=turned[1])
     work += sum(
         tree.size(v) for v, w in ((left, view_left), (right, view_right)) if w.copied or w.last
     )
@@ -211,10 +222,13 @@ def _step(
 def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, work: int) -> str:
     """Return the words of a fused einsum, or nothing where product and sum apart are faster.
 
-    The fused loop is slow when it sums over the outermost axis in memory, or on little data.
+    The fused loop is slow when it sums over the outermost axis in memory, or on little data;
+    the product apart is slow when the operands lie in different orders.
     """
-    big = max(first, second, key=len)
-    if big[-1] not in way.summed and (work <= SMALL_PRODUCT or big[0] in way.summed):
+    big, small = (first, second) if len(first) >= len(second) else (second, first)
+    apart = work <= SMALL_PRODUCT or big[0] in way.summed
+    aligned = big[-1] == small[-1] or big[-1] not in small
+    if apart and aligned and big[-1] not in way.summed:
         return ""
     letters = SYMBOLS[:axes]  # axes of size one are broadcast
     return f"{letters},{letters}->{letters[:kept]}"
