@@ -118,14 +118,15 @@ def draw_svg(
     label = f"tensor network of {len(structure.nodes)} nodes, {structure.num_params} parameters"
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="tn" role="img" aria-label="{label}" '
-        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">',
+        f'viewBox="{scene.left:g} {scene.top:g} {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}">',
         f"<style>{STYLE.strip()}</style>",
         *map(_svg_line, scene.lines),
         *map(_svg_disc, scene.discs),
         *map(_svg_label, scene.labels),
     ]
     if scene.most_entropy is not None:
-        body.append(_svg_key(scene.height + 14.0, scene.most_entropy))
+        body.append(_svg_key(scene, scene.most_entropy))
     return "\n".join([*body, "</svg>\n"])
 
 
@@ -169,8 +170,8 @@ def draw_axes(
         axes.scatter(*disc.center, s=size, color=color, edgecolor="white", zorder=3)
     for label in scene.labels:
         _write(axes, label)
-    axes.set_xlim(0, scene.width)
-    axes.set_ylim(scene.height, 0)
+    axes.set_xlim(scene.left, scene.left + scene.width)
+    axes.set_ylim(scene.top + scene.height, scene.top)
     axes.set_aspect("equal")
     axes.set_axis_off()
     return axes
@@ -229,15 +230,17 @@ def _svg_label(label: Label) -> str:
     )
 
 
-def _svg_key(y: float, most: float) -> str:
+def _svg_key(scene: Scene, most: float) -> str:
     """Return the key of the colours: a row of swatches from no entropy to the highest."""
+    x, y = scene.left + 10.0, scene.top + scene.height + 10.0
     swatches = "".join(
-        f'<rect x="{70 + 10 * k}" y="{y - 4:g}" width="10" height="8" fill="{color_of(k / 9)}"/>'
+        f'<rect x="{x + 62 + 10 * k:g}" y="{y - 4:g}" width="10" height="8" '
+        f'fill="{color_of(k / 9)}"/>'
         for k in range(10)
     )
     return (
-        f'<text x="8" y="{y:g}" class="key">entropy 0</text>{swatches}'
-        f'<text x="174" y="{y:g}" class="key">{most:.2g} bits</text>'
+        f'<text x="{x:g}" y="{y:g}" class="key">entropy 0</text>{swatches}'
+        f'<text x="{x + 168:g}" y="{y:g}" class="key">{most:.2g} bits</text>'
     )
 
 

@@ -17,7 +17,8 @@ from tnet.layout import Layout, Point, place
 from tnet.structure import Structure
 
 UNIT = 96.0  # pixels of one bond length
-MARGIN = 30.0
+MARGIN = 14.0
+LETTER = 7.0  # pixels, on average
 SMALLEST, LARGEST = 7.0, 25.0  # radii of nodes, in pixels
 LONGEST_LABEL = 18
 # light blue (little entanglement) to dark violet (much): lightness falls, so it prints in grey
@@ -58,8 +59,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything to draw, in pixels, back to front."""
+    """Everything to draw, in pixels, back to front, and the box around it."""
 
+    left: float
+    top: float
     width: float
     height: float
     lines: tuple[Line, ...]
@@ -146,14 +149,9 @@ def scene_of(
     ['2', 'x 4', 'y 5', 'a', 'b']
     """
     placed = place(structure, layout)
-    points = [*placed.node.values(), *placed.mode.values(), *placed.hub.values()]
-    left, top = min(x for x, _ in points), min(y for _, y in points)
-    # labels of open legs stand beside their ends and need room
-    room = 8.0 * max([len(_mode_text(structure, leg)) for leg in structure.open_legs] or [0]) / 2
 
     def pixel(point: Point) -> Point:
-        x = (point[0] - left) * UNIT + MARGIN + room
-        return round(x, 1), round((point[1] - top) * UNIT + MARGIN, 1)
+        return round(point[0] * UNIT, 1), round(point[1] * UNIT, 1)
 
     node = {name: pixel(point) for name, point in placed.node.items()}
     mode = {name: pixel(point) for name, point in placed.mode.items()}
@@ -162,15 +160,36 @@ def scene_of(
     lines, labels = _bonds(structure, node, hub, spectra or {})
     open_lines, open_labels = _open_legs(structure, node, mode)
     discs, names = _discs(structure, node, hub, radius, _ends(structure, node, mode, hub))
-    right, bottom = max(x for x, _ in points) - left, max(y for _, y in points) - top
+    every = (*labels, *open_labels, *names)
+    left, top, right, bottom = _box((*open_lines, *lines), discs, every)
     return Scene(
-        round(right * UNIT + 2 * (MARGIN + room), 1),
-        round(bottom * UNIT + 2 * MARGIN, 1),
+        left,
+        top,
+        round(right - left, 1),
+        round(bottom - top, 1),
         (*open_lines, *lines),
         tuple(discs),
-        (*labels, *open_labels, *names),
+        every,
         _most_entropy(structure, spectra or {}),
     )
+
+
+def _box(
+    lines: Sequence[Line], discs: Sequence[Disc], labels: Sequence[Label]
+) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of everything, with a margin."""
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    for disc in discs:
+        xs += [disc.center[0] - disc.radius, disc.center[0] + disc.radius]
+        ys += [disc.center[1] - disc.radius, disc.center[1] + disc.radius]
+    for label in labels:
+        wide = LETTER * len(label.text)
+        start = label.at[0] - {"start": 0.0, "middle": wide / 2, "end": wide}[label.anchor]
+        xs += [start, start + wide]
+        ys += [label.at[1] - 8.0, label.at[1] + 8.0]
+    box = min(xs) - MARGIN, min(ys) - MARGIN, max(xs) + MARGIN, max(ys) + MARGIN
+    return round(box[0], 1), round(box[1], 1), round(box[2], 1), round(box[3], 1)
 
 
 def _mode_text(structure: Structure, leg: str) -> str:

@@ -171,3 +171,22 @@ def test_matplotlib_draws_the_same_scene():
     assert len(axes.collections) == 2
     axes.figure.canvas.draw()
     assert tnet.draw_axes(tnet.cp((2, 3, 4), 2), axes) is axes
+
+
+def test_a_network_is_coloured_by_its_own_spectra():
+    rng = np.random.default_rng(0)
+    net = tnet.random_network(tnet.tensor_train((3, 4, 3), 3), rng=rng)
+    assert tnet.draw_svg(net) == tnet.draw_svg(net.structure, spectra=tnet.bond_spectra(net))
+    assert "bits" in tnet.draw(net).svg()
+    ring = tnet.random_network(tnet.tensor_ring((3, 4, 3), 2), rng=rng)
+    assert "entropy" not in tnet.draw(ring).svg()
+
+
+@given(graphs())
+def test_everything_lies_inside_the_picture(structure):
+    scene = scene_of(structure)
+    for disc in scene.discs:
+        assert scene.left < disc.center[0] - disc.radius
+        assert disc.center[0] + disc.radius < scene.left + scene.width
+        assert scene.top < disc.center[1] - disc.radius
+        assert disc.center[1] + disc.radius < scene.top + scene.height
