@@ -236,11 +236,10 @@ def _choose(
 
 
 def _by_svd(x: Unfolding, allowed: float | None, truncation: Truncation, method: Method) -> Basis:
-    """Singular values without squaring: of the triangle, or of the unfolding itself (SVD)."""
-    if method is Method.SVD:
-        matrices = [wide(as_matrix(part)) for part in x.read()]
-        xp = namespace(*matrices)
-        U, s, _ = svd(matrices[0] if len(matrices) == 1 else xp.concat(matrices, axis=1))
+    """Singular values without squaring: of the triangle, or (SVD) of an unfolding in memory."""
+    if method is Method.SVD and x.whole is not None:
+        xp = namespace(x.whole)
+        U, s, _ = svd(wide(as_matrix(x.whole)))
     else:
         method, R = Method.QR_SVD, triangle(x.read())
         xp = namespace(R)

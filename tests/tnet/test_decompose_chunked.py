@@ -79,7 +79,7 @@ def test_any_tree_in_slabs(structure, seed, tol):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_memory_map_is_read_in_slabs_within_the_budget(tmp_path, order):
-    shape, budget = (96, 64, 80, 40), 40 * MIB
+    shape, budget = (64, 48, 60, 40), 16 * MIB
     rng = np.random.default_rng(0)
     core = data((4, 4, 4, 4), decay=0.8)
     factors = [np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in shape]

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from contraction.arrays import NAMESPACES, Array, as_array, eps
-from contraction.errors import InputError, PrecisionWarning, ShapeError
+from contraction.arrays import NAMESPACES, Array, as_array
+from contraction.errors import InputError, ShapeError
 from contraction.factor import Method
-from contraction.truncation import Truncation, check_rank, check_tol
+from contraction.truncation import check_rank, check_tol
 from contraction.units import parse_bytes
-from tnet.certificate import Certificate, ErrorKind
+from tnet.decomposition.certified import decomposed
 from tnet.decomposition.chunked import chunked_target
-from tnet.decomposition.ranks import (
-    Ranks,
-    asked_ranks,
-    clipped,
-    possible_ranks,
-    ranks_within,
-)
+from tnet.decomposition.ranks import Ranks, asked_ranks, clipped, possible_ranks, within_budget
 from tnet.decomposition.target import AbstractTarget, dense_target
-from tnet.decomposition.tree_sweep import Goal, Swept, sweep
+from tnet.decomposition.tree_sweep import Goal
 from tnet.network import Network
 from tnet.readers.common import available_memory
 from tnet.structure import Structure
-from tnet.trees import RootedTree, rooted
+from tnet.trees import rooted
 
 COPIES = 3  # of a tensor in memory that a sweep may hold at once: itself, permuted, projected
 Format: TypeAlias = Callable[[Any], Structure]
@@ -145,8 +137,10 @@ def decompose(
     else:
         target = chunked_target(x, plan.modes, budget)
     if max_params is not None:
-        return _within(target, tree, tol or 0.0, caps, max_params, method, rng)
-    return swept_network(target, tree, tol or 0.0, caps, method, rng)
+        caps = within_budget(tree, caps, max_params)
+    free = possible_ranks(tree, caps)
+    goal = Goal(tol=tol or 0.0, caps=caps and free, free=free, method=method, rng=rng)
+    return decomposed(target, tree, goal, max_params)
 
 
 def opened(x: Any, memory: int | str | None) -> tuple[Any, int | None]:
@@ -191,55 +185,6 @@ def central_node(structure: Structure) -> str:
     return next(n for n in structure.node_names if worst[n] <= least + 1e-9 * (1.0 + total))
 
 
-def swept_network(
-    target: AbstractTarget,
-    tree: RootedTree,
-    tol: float,
-    caps: Mapping[str, int] | None,
-    method: Method,
-    rng: np.random.Generator | None,
-) -> Network:
-    """Return the network of one sweep, with its certificate."""
-    rounding = rounding_of(target.like(), tree)
-    if 0.0 < tol < 2.0 * rounding:
-        warnings.warn(
-            f"`tol` {tol:.3g} is below {2.0 * rounding:.2g}, what the arithmetic can promise for "
-            "this dtype and network; the certificate says what was reached.",
-            PrecisionWarning,
-            stacklevel=3,
-        )
-    inner = tol - rounding if tol >= 2.0 * rounding else tol
-    free = possible_ranks(tree, caps)
-    swept = sweep(target, tree, Goal(tol=inner, caps=caps, free=free, method=method, rng=rng))
-    sizes = {tree.bond[node]: int(swept.arrays[node].shape[tree.axis(node)]) for node in tree.bond}
-    structure = tree.structure.resized(sizes)
-    certificate = replace(certificate_of(swept, rounding), allowed=tol or None)
-    return Network(structure, swept.arrays, tree.root, certificate)
-
-
-def rounding_of(like: Array, tree: RootedTree) -> float:
-    """Return what rounding may add to the relative error of a sweep: eps for each product."""
-    return 4.0 * eps(like) * (len(tree.bond) + 1)
-
-
-def certificate_of(swept: Swept, rounding: float) -> Certificate:
-    """Return the certificate of a sweep: squares of the discarded weights add up exactly."""
-    methods = {bond: method.value for bond, method in swept.methods.items()}
-    error = math.sqrt(sum(value**2 for value in swept.discarded.values()))
-    slack = math.sqrt(sum(value**2 for value in swept.floors.values()))
-    if not swept.discarded:  # nothing was cut: zero, or a single node
-        return Certificate(error=0.0, kind=ErrorKind.EXACT, bound=0.0, methods=methods)
-    bound = math.hypot(error, slack) + rounding
-    exact = error >= 10.0 * max(slack, rounding)
-    return Certificate(
-        error=error if exact else bound,
-        kind=ErrorKind.EXACT if exact else ErrorKind.BOUND,
-        bound=bound,
-        discarded=swept.discarded,
-        methods=methods,
-    )
-
-
 def _resolved(shape: tuple[int, ...], structure: Structure | Format, ranks: Any) -> Structure:
     """Return the structure for a tensor of this shape, with the ranks asked for."""
     if not shape:
@@ -269,48 +214,6 @@ def _check_goal(tol: float | None, max_params: int | None) -> None:
         check_tol(tol)
     if max_params is not None:
         check_rank(max_params, "max_params")
-
-
-def _within(
-    target: AbstractTarget,
-    tree: RootedTree,
-    tol: float,
-    caps: Mapping[str, int] | None,
-    max_params: int,
-    method: Method,
-    rng: np.random.Generator | None,
-) -> Network:
-    """Decompose to what the budget could ever hold, then share it out over the bonds."""
-    from tnet.rounding import truncate
-
-    most = ranks_within(tree.structure, max_params)
-    both = {bond: min(most[bond], (caps or most)[bond]) for bond in most}
-    large = swept_network(target, tree, tol, possible_ranks(tree, both), method, rng)
-    if large.num_params <= max_params:
-        return large
-    bare = Network(large.structure, large.arrays, large.center)  # so that errors are its own
-    small = truncate(bare, Truncation(max_params=max_params))
-    return projected(target, large, small)
-
-
-def projected(target: AbstractTarget, large: Network, small: Network) -> Network:
-    """Return the best network with the bases of `small`, and measure its error.
-
-    `small` is a truncation of `large`. For given isometries the best root is the projection of
-    the tensor itself, and then the squares of the discarded weights add up to the squared error.
-    """
-    assert large.certificate is not None
-    assert small.certificate is not None
-    methods = {**large.certificate.methods, **small.certificate.methods}
-    tree = rooted(small.structure, small.center)
-    if target.squared_norm() is None:  # on disk: a bound costs no further pass
-        bound = large.certificate.bound + small.certificate.bound
-        certificate = Certificate(error=bound, kind=ErrorKind.BOUND, bound=bound, methods=methods)
-        return Network(small.structure, small.arrays, small.center, certificate)
-    goal = Goal(tol=0.0, caps=None, free=small.ranks, bases=small.arrays)
-    swept = sweep(target, tree, goal)
-    certificate = certificate_of(swept, rounding_of(target.like(), tree))
-    return Network(small.structure, swept.arrays, tree.root, replace(certificate, methods=methods))
 
 
 def _fitted(

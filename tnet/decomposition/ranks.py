@@ -99,7 +99,9 @@ def least_params(structure: Structure) -> int:
     )
 
 
-def ranks_within(structure: Structure, max_params: int) -> dict[str, int]:
+def within_budget(
+    tree: RootedTree, caps: Mapping[str, int] | None, max_params: int
+) -> dict[str, int]:
     """Return bond -> the largest rank it could have if all other ranks were one.
 
     Raises
@@ -107,19 +109,21 @@ def ranks_within(structure: Structure, max_params: int) -> dict[str, int]:
     RankError
         Not even ranks of one fit.
     """
+    structure = tree.structure
     least = least_params(structure)
     if max_params < least:
         raise RankError(
             f"`max_params` {max_params} is below {least}, the entries of this network with every "
             "rank one; raise it or choose a structure with fewer or smaller nodes."
         )
-    modes, caps = set(structure.modes), {}
+    modes = set(structure.modes)
     own = {
         node: math.prod(structure.size[leg] for leg in legs if leg in modes)
         for node, legs in structure.nodes
     }
+    most = {}
     for bond in structure.bonds:
         a, b = structure.holders[bond]
         step = own[a] + own[b]  # entries that one more of this rank costs at least
-        caps[bond] = max((max_params - least) // step + 1, 1)
-    return caps
+        most[bond] = max((max_params - least) // step + 1, 1)
+    return possible_ranks(tree, {b: min(r, (caps or most)[b]) for b, r in most.items()})

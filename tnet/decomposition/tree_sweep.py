@@ -219,24 +219,14 @@ class _Run:
         return basis, self.target.compressed(group, self.tree.bond[node], basis.U)
 
     def given(self, node: str, group: Sequence[str], array: Array) -> tuple[Basis, AbstractTarget]:
-        """Return the projection on a basis that is known; what it discards is measured."""
+        """Return a basis that is known and the projected target; nothing is measured."""
         legs, bond = self.tree.structure.legs[node], self.tree.bond[node]
         order = [*(legs.index(leg) for leg in group), legs.index(bond)]
         order = [axis for axis in range(len(legs)) if axis not in order] + order  # ones first
         moved: Any = namespace(array).permute_dims(array, tuple(order))
         U = moved.reshape(self.target.rows(group), -1)
-        before = self.square if self.square is not None else self.target.squared_norm()
-        rest = self.target.compressed(group, bond, U)
-        self.square = rest.squared_norm()
-        size, after = before or 0.0, self.square or 0.0
-        basis = Basis(
-            U=U,
-            norm=math.sqrt(size),
-            discarded=math.sqrt(max(size - after, 0.0)),
-            floor=math.sqrt(ENERGY_FLOOR * size),
-            method=Method.GRAM,
-        )
-        return basis, rest
+        basis = Basis(U=U, norm=0.0, discarded=0.0, floor=0.0, method=Method.AUTO)
+        return basis, self.target.compressed(group, bond, U)
 
     def quick(self, node: str, group: Sequence[str]) -> tuple[Basis, AbstractTarget] | None:
         """Find the basis in single precision and measure in double what it discards.
