@@ -43,6 +43,7 @@ class CutSpectra:
         self._axis = {mode: k for k, mode in enumerate(modes)}
         self._norm = norm
         self._tails: dict[tuple[int, ...], Float | None] = {}
+        self.ruled_out = 0  # structures for which `rules_out` said yes
 
     def tails(self, rows: Sequence[str]) -> Float | None:
         """Return the relative error of keeping k values, k = 0, 1, ..., for the cut around `rows`.
@@ -78,6 +79,12 @@ class CutSpectra:
             if rank < len(tails):
                 worst = max(worst, float(tails[rank]))
         return worst
+
+    def rules_out(self, structure: Structure, error: float) -> bool:
+        """Tell whether no network of `structure` can be within `error`; counts the answers yes."""
+        hopeless = self.bound(structure) > error
+        self.ruled_out += hopeless
+        return hopeless
 
     def _side(self, rows: Sequence[str]) -> tuple[int, ...]:
         axes = sorted(self._axis[mode] for mode in rows)

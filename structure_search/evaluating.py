@@ -68,7 +68,7 @@ class Evaluator:
         for evaluation in journal:
             self._replay[evaluation.request].append(evaluation)
             self.trace.append(evaluation)
-        self.counts = Counts(replayed=0)
+        self._counts = Counts()
         self._begun = time.monotonic()
         self._before = max((e.elapsed for e in self.trace), default=0.0)
 
@@ -76,6 +76,11 @@ class Evaluator:
     def elapsed(self) -> float:
         """Seconds over all sessions."""
         return self._before + time.monotonic() - self._begun
+
+    @property
+    def counts(self) -> Counts:
+        """What was asked for in this session, and what that took."""
+        return replace(self._counts, passed_over=self.spectra.ruled_out)
 
     def journalled(self, proposal: Proposal) -> bool:
         """Tell whether the answer stands in the journal already."""
@@ -185,8 +190,8 @@ class Evaluator:
         return np.random.Generator(np.random.Philox(key=key))
 
     def _count(self, source: Source, replayed: int = 0) -> None:
-        now = self.counts
-        self.counts = Counts(
+        now = self._counts
+        self._counts = Counts(
             requested=now.requested + 1,
             fitted=now.fitted + (source in (Source.FIT, Source.EXACT)),
             cached=now.cached + (source is Source.CACHE),

@@ -157,6 +157,8 @@ class Counts:
     """How many structures were asked for, and what that took.
 
     `requested` is what papers call the number of evaluations; only `fitted` cost a fit.
+    `passed_over` counts structures that the method did not even ask for, since a lower bound
+    rules them out; they are no part of `requested`.
     """
 
     requested: int = 0
@@ -165,6 +167,7 @@ class Counts:
     pruned: int = 0
     failed: int = 0
     replayed: int = 0  # of the requested, read back from the journal of an earlier session
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

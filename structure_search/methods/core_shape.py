@@ -102,15 +102,14 @@ def select_shapes(
     for size, most in zip(sizes, found.core.shape, strict=True):
         ranks = np.arange(1, most + 1)
         product, total = product[..., None] * ranks, total[..., None] + size * ranks
-    params = product + total
-    value = np.where(params <= budget, energy, -1.0).ravel()
-    params = params.ravel()
+    params = (product + total).ravel()
+    feasible = np.flatnonzero(params <= budget)
+    value = energy.ravel()[feasible]
     near = min(len(value), 16 * count)
     top = np.argpartition(value, len(value) - near)[-near:]
     # of shapes that keep equally much (up to rounding) the smaller one
     rounded = np.round(value[top] / found.norm**2, 13) if found.norm else value[top]
-    top = top[np.lexsort((params[top], -rounded))]
-    top = top[value[top] >= 0.0][:count]
+    top = feasible[top[np.lexsort((params[feasible[top]], -rounded))]][:count]
     places = np.unravel_index(top, energy.shape)
     shapes = [tuple(int(k) + 1 for k in place) for place in zip(*places, strict=True)]
     return [(s, _error(float(energy[tuple(r - 1 for r in s)]), found.norm)) for s in shapes]

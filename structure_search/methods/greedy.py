@@ -192,8 +192,8 @@ class Greedy(AbstractMethod):
                 return None
             if move.num_params >= now.evaluation.num_params:
                 continue
-            if problem.spectra.bound(move.structure) > enough:
-                continue  # no network of this structure can do it
+            if problem.spectra.rules_out(move.structure, enough):
+                continue
             (answer,) = yield [
                 Proposal(
                     structure=move.structure,
