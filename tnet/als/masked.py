@@ -22,7 +22,7 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
 from tnet.als.entries import Entries
 from tnet.als.entry_program import EntryProgram, EntryVisit, compile_entry_program
-from tnet.als.kernels import PROXIMAL
+from tnet.als.kernels import DOUBLE, PROXIMAL
 from tnet.als.race import Progress
 from tnet.als.rows import RowPlan, row_plan, segment_sums, solve_rows
 from tnet.certificate import Certificate, ErrorKind
@@ -41,7 +41,7 @@ class MaskedProblem:
     scale: float
     ridge: float
     program: EntryProgram
-    values: Array  # scaled to mean square one
+    values: Array  # scaled to mean square one, in double precision
     keys: dict[tuple[int, ...], Array]
     plans: tuple[RowPlan, ...]
     squared_norm: float
@@ -55,7 +55,7 @@ class MaskedProblem:
     @property
     def like(self) -> Array:
         """An array of the namespace, device and dtype of the fit."""
-        return self.values
+        return self.entries.values
 
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return the cores of a Gaussian network."""
@@ -64,11 +64,14 @@ class MaskedProblem:
 
     def cores(self, net: Network) -> list[Array]:
         """Return the cores of a network on the same structure."""
-        return self.program.layout.cores(net.arrays)
+        raised = net.to(dtype=arrays_.dtype_name(self.values))
+        return self.program.layout.cores(raised.arrays)
 
     def arrays(self, cores: list[Array]) -> dict[str, Array]:
         """Return node arrays, for the scaled values."""
-        return self.program.layout.arrays(cores)
+        kind = arrays_.dtype_name(self.entries.values)
+        found = self.program.layout.arrays(cores)
+        return {node: arrays_.to(x, dtype=kind) for node, x in found.items()}
 
     def sweep(self, cores: list[Array]) -> tuple[list[Array], Progress]:
         """Solve for every node once, then balance the sizes of the slices along all ranks.
@@ -177,8 +180,11 @@ class MaskedProblem:
 def masked_problem(entries: Entries, structure: Structure, ridge: float) -> MaskedProblem:
     """Return the problem of fitting `structure` to `entries`; the compiled part is cached."""
     program = compile_entry_program(structure, entries.count)
-    values: Any = entries.values
-    scale = entries.norm / math.sqrt(entries.count)
+    # normal equations square the condition, which single precision cannot afford
+    kind = arrays_.dtype_name(entries.values)
+    values: Any = arrays_.to(entries.values, dtype=DOUBLE.get(kind, kind))
+    xp = namespace(values)
+    scale = float(xp.linalg.vector_norm(values)) / math.sqrt(entries.count)
     values = values / scale
     layout = program.layout
     nodes = [node_key(layout.own[n], structure, entries) for n in layout.names]
@@ -193,7 +199,7 @@ def masked_problem(entries: Entries, structure: Structure, ridge: float) -> Mask
             row_plan(key, layout.span((name,)), values)
             for name, key in zip(layout.names, nodes, strict=True)
         ),
-        float(entries.count),
+        float(xp.linalg.vector_norm(values)) ** 2,
         100.0 * math.sqrt(arrays_.eps(values)),
     )
 

@@ -1,0 +1,212 @@
+"""Alternating least squares beside a plain sweep and beside TensorLy: same data, one thread."""
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+import tnet
+from tnet import ALS, Structure, Target, fit
+from tnet.als.dense import dense_problem
+
+FAMILIES = {
+    "ring 7^5": tnet.tensor_ring((7,) * 5, [2, 3, 4, 5, 5]),
+    "train 7^5": tnet.tensor_train((7,) * 5, [2, 3, 6, 5]),
+    "tucker 7^5": tnet.tucker((7,) * 5, [2, 3, 4, 3, 2]),
+    "ring 4^8": tnet.tensor_ring((4,) * 8, 3),
+    "ring 3^6": tnet.tensor_ring((3,) * 6, [4, 3, 2, 3, 2, 2]),
+}
+
+
+def triangle():
+    bonds = {(0, 1): 5, (1, 2): 2, (2, 3): 5, (1, 4): 2, (2, 4): 2}
+    nodes = {f"v{i}": [f"x{i}"] for i in range(5)}
+    sizes = {f"x{i}": 7 for i in range(5)}
+    for (i, j), rank in bonds.items():
+        nodes[f"v{i}"].append(f"v{i}-v{j}")
+        nodes[f"v{j}"].append(f"v{i}-v{j}")
+        sizes[f"v{i}-v{j}"] = rank
+    return Structure(nodes, sizes, [f"x{i}" for i in range(5)])
+
+
+FAMILIES["triangle 7^5"] = triangle()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with threadpool_limits(1):
+        yield
+
+
+def planted(structure, seed=0):
+    x = tnet.contract(tnet.random_network(structure, rng=np.random.default_rng(seed)))
+    return np.asarray(x) / np.linalg.norm(x)
+
+
+def interleaved(*functions, rounds=15):
+    """CPU seconds of each function: medians over rounds that take turns."""
+    seconds = [[] for _ in functions]
+    for _, (held, function) in itertools.product(
+        range(rounds), zip(seconds, functions, strict=True)
+    ):
+        begun = time.process_time()
+        function()
+        held.append(time.process_time() - begun)
+    return [float(np.median(held)) for held in seconds]
+
+
+def plain_sweep(structure, x, arrays, paths):
+    """One sweep of environment (numpy.einsum, best path, found once) and lstsq, node by node."""
+    letters = {leg: chr(97 + k) for k, leg in enumerate(structure.size)}
+    spell = {n: "".join(letters[x] for x in legs) for n, legs in structure.nodes}
+    for node in structure.node_names:
+        own = [leg for leg in structure.legs[node] if leg in structure.modes]
+        inner = [leg for leg in structure.legs[node] if leg not in own]
+        rest = [mode for mode in structure.modes if mode not in own]
+        others = [n for n in structure.node_names if n != node]
+        output = "".join(letters[leg] for leg in rest + inner)
+        equation = ",".join(spell[n] for n in others) + "->" + output
+        held = [arrays[n] for n in others]
+        if node not in paths:
+            paths[node] = np.einsum_path(equation, *held, optimize="optimal")[0]
+        block = np.einsum(equation, *held, optimize=paths[node])
+        rows = math.prod(structure.size[m] for m in rest)
+        axes = [structure.modes.index(m) for m in rest + own]
+        data = x.transpose(axes).reshape(rows, -1)
+        W = np.linalg.lstsq(block.reshape(rows, -1), data, rcond=None)[0]
+        W = W.reshape([structure.size[leg] for leg in inner + own])
+        arrays[node] = W.transpose([(inner + own).index(leg) for leg in structure.legs[node]])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sweep(benchmark, family):
+    structure = FAMILIES[family]
+    x = np.random.default_rng(0).standard_normal(structure.shape)
+    problem = dense_problem(Target(x), structure)
+    cores = problem.random(np.random.default_rng(1))
+    arrays = {n: np.asarray(a) for n, a in problem.arrays(cores).items()}
+    paths = {}
+    plain_sweep(structure, x, arrays, paths)
+    ours, plain = interleaved(
+        lambda: problem.sweep(cores), lambda: plain_sweep(structure, x, arrays, paths)
+    )
+    benchmark.extra_info["cpu_ms"] = 1e3 * ours
+    benchmark.extra_info["plain_cpu_ms"] = 1e3 * plain
+    benchmark.extra_info["ratio"] = plain / ours
+    benchmark(problem.sweep, cores)
+    assert plain / ours > 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recovery(benchmark, family):
+    structure = FAMILIES[family]
+    options = ALS(tol=1e-4, polish=0)
+    runs = []
+
+    def run():
+        seed = len(runs)
+        x = planted(structure, seed)
+        begun = time.process_time()
+        found = fit(x, structure, rng=np.random.default_rng(1000 + seed), options=options)
+        runs.append((found.error <= 1e-4, time.process_time() - begun, found.sweeps))
+
+    benchmark.pedantic(run, rounds=50, iterations=1)
+    done, seconds, sweeps = (np.asarray(column) for column in zip(*runs, strict=True))
+    benchmark.extra_info["recovered"] = f"{done.sum()}/{len(done)}"
+    benchmark.extra_info["mean_cpu_ms"] = 1e3 * float(seconds.mean())
+    benchmark.extra_info["mean_sweeps"] = float(sweeps.mean())
+    assert done.mean() >= 0.98
+
+
+def test_cp_beside_tensorly(benchmark):
+    """CP of rank 10 of a noisy 60^3 tensor, equal numbers of sweeps."""
+    import tensorly
+    from tensorly.decomposition import parafac
+
+    structure = tnet.cp((60, 60, 60), 10)
+    x = planted(structure)
+    x = x + 0.1 * np.random.default_rng(1).standard_normal(x.shape) / math.sqrt(x.size)
+    options = ALS(restarts=1, probe=30, polish=0, stall=0.0)
+    errors = {}
+
+    def ours():
+        errors["ours"] = fit(x, structure, rng=np.random.default_rng(2), options=options).error
+
+    def theirs():
+        found = parafac(x, 10, n_iter_max=30, init="random", tol=0, random_state=2)
+        errors["tensorly"] = float(np.linalg.norm(x - tensorly.cp_to_tensor(found)))
+
+    seconds = interleaved(ours, theirs, rounds=5)
+    benchmark.extra_info["ratio"] = seconds[1] / seconds[0]
+    benchmark.extra_info["errors"] = errors
+    benchmark(ours)
+    assert seconds[1] / seconds[0] > 1
+    assert errors["ours"] <= 1.05 * errors["tensorly"] / np.linalg.norm(x)
+
+
+def interleukin():
+    """Return the IL-2 responses, and a fifth of the observed entries as the held-out mask."""
+    from tensorly.datasets import load_IL2data
+
+    x = np.asarray(load_IL2data().tensor)
+    seen = np.flatnonzero(~np.isnan(x))
+    order = np.random.default_rng(0).permutation(seen)
+    aside = np.zeros(x.size, bool)
+    aside[order[: len(seen) // 5]] = True
+    return x, aside.reshape(x.shape)
+
+
+def tensorly_held_out(name, rank, x, aside):
+    import tensorly
+    from tensorly.decomposition import parafac, tucker
+
+    known = ~np.isnan(x) & ~aside
+    filled = np.where(known, x, 0.0)
+    if name == "cp":
+        found = parafac(filled, rank, mask=known, n_iter_max=300, init="random", random_state=0)
+        dense = tensorly.cp_to_tensor(found)
+    else:
+        found = tucker(filled, rank, mask=known, n_iter_max=300, init="random", random_state=0)
+        dense = tensorly.tucker_to_tensor(found)
+    return float(np.linalg.norm((x - dense)[aside]) / np.linalg.norm(x[aside]))
+
+
+COMPLETED = [
+    ("train", (3, 4, 3), 0.24),
+    ("train", (4, 6, 4), 0.20),
+    ("train", (8, 10, 8), 0.20),
+    ("ring", 3, 0.20),
+    ("cp", 4, 0.24),
+    ("cp", 6, 0.22),
+    ("cp", 8, 0.20),
+    ("cp", 12, 0.157),
+    ("cp", 16, 0.157),
+    ("tucker", (3, 3, 3, 3), 0.24),
+    ("tucker", (4, 4, 6, 4), 0.35),
+    ("tucker", (6, 4, 6, 5), 0.35),
+]
+MAKE = {"train": tnet.tensor_train, "ring": tnet.tensor_ring, "cp": tnet.cp, "tucker": tnet.tucker}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "rank", "most"), COMPLETED)
+def test_completion(benchmark, name, rank, most):
+    x, aside = interleukin()
+    structure = MAKE[name](x.shape, rank)
+    found = []
+
+    def run():
+        rng = np.random.default_rng(len(found))
+        found.append(fit(x, structure, held_out=aside, rng=rng))
+
+    benchmark.pedantic(run, rounds=1 if name == "tucker" else 3, iterations=1)
+    errors = [f.held_out_error for f in found]
+    benchmark.extra_info["params"] = structure.num_params
+    benchmark.extra_info["held_out_errors"] = errors
+    benchmark.extra_info["ridges"] = [f.ridge for f in found]
+    if name in ("cp", "tucker"):
+        benchmark.extra_info["tensorly_held_out"] = tensorly_held_out(name, rank, x, aside)
+    assert max(errors) <= most
