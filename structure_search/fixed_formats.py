@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import numpy as np
 
 import tnet
 from contraction.arrays import Array
+from contraction.truncation import Truncation
 from tnet.structure import Structure
 
 CP_SECONDS = 20.0  # no further CP rank is tried after that
+FINE = 0.05  # of the tolerance: the error of the network whose bond spectra decide the ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class FixedFormat:
     num_params, error
         Its size, and its relative error, exact.
     seconds
-        Time it took, all ranks that were tried together.
+        Time of the factorisation with these ranks; for CP, of all ranks that were tried.
     met
         Whether the error is within the tolerance.
     """
@@ -56,8 +59,10 @@ def fixed_formats(
 ) -> Iterator[FixedFormat]:
     """Yield TT-SVD, HOSVD, a balanced tree and CP of `x`, each within `tol` if it can be.
 
-    The first three are the direct factorisations of `tnet.decompose`, with ranks by tolerance;
-    CP is fitted by alternating least squares with rank 1, 2, ... until the error is reached.
+    The first three have the ranks of the textbook: one bond after the other may lose
+    tol / sqrt(E), E bonds in all, so that together they lose at most tol (Vannieuwenhoven et al.
+    2012, Oseledets 2011, Grasedyck 2010). CP is fitted by alternating least squares with rank
+    1, 2, ... until the error is reached.
 
     Examples
     --------
@@ -73,8 +78,9 @@ def fixed_formats(
         ("balanced tree", tnet.balanced_tree),
     ]
     for name, format_ in formats:
+        structure = _textbook(x, format_, tol)
         begun = time.monotonic()
-        net = tnet.decompose(x, format_, tol=tol)
+        net = tnet.decompose(x, structure)
         error = tnet.relative_error(net, x)
         yield FixedFormat(
             name=name,
@@ -86,6 +92,23 @@ def fixed_formats(
         )
     if len(shape) > 2:
         yield _cp(x, shape, tol, rng, cp_seconds)
+
+
+def _textbook(x: Array, format_: Callable[..., Structure], tol: float) -> Structure:
+    """Return a tree format with the ranks of the sequentially truncated textbook algorithm.
+
+    Bond after bond from the leaves to the root, each cut to tol / sqrt(E) of ||X|| on what the
+    cuts before it have left. Worked out on a fine network of the data, which stands for them.
+    """
+    net = tnet.decompose(x, format_, tol=FINE * tol)
+    tree = tnet.rooted(net.structure)
+    allowed = tol / math.sqrt(max(1, len(tree.bond))) * tnet.norm(net)
+    for node in tree.post_order:
+        if node in tree.bond:
+            bond = tree.bond[node]
+            values = tnet.bond_spectra(net)[bond]
+            net = tnet.truncate(net, {bond: Truncation().rank(list(values), allowed=allowed)})
+    return net.structure
 
 
 def _cp(
