@@ -150,10 +150,11 @@ class Library:
 
     def multiply_sum(self, step: Step) -> Binary:
         """Return the product summed over some axes of two arrays laid out alike."""
-        if self.name == "numpy" and step.subscripts:
-            fused: Binary = partial(np.einsum, step.subscripts, order="C")
-            return fused
         axes, contiguous = step.sums, self.contiguous
+        if self.name == "numpy" and step.subscripts:
+            # asked for C order, einsum would walk the operands in that order too
+            fused = partial(np.einsum, step.subscripts)
+            return lambda a, b: contiguous(fused(a, b))
         return lambda a, b: contiguous((a * b).sum(axes))
 
 
@@ -214,7 +215,12 @@ def _view(view: View, library: Library) -> Unary | None:
     permute = operator.methodcaller(library.permute, axes)
     if view.copied:
         contiguous = library.contiguous
-        return lambda x: contiguous(permute(x if first is None else x.reshape(first)))
+
+        def copy(x: Any) -> Any:
+            x = contiguous(permute(x if first is None else x.reshape(first)))
+            return x if last is None else x.reshape(last)
+
+        return copy
     if first is None and last is None:
         return permute
     if last is None:

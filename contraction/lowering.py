@@ -235,14 +235,15 @@ class _Step:
             inner = kept[-1] if last == KEPT else max(kept, key=self._volume)
             outer = tuple(labels for labels in kept if labels is not inner)
             yield _Seen(outer, inner, Copy.NONE, views)
-        yield from self._copies(order, kept, k, last)
+        ends = next((what for what, _ in reversed(blocks) if what != BATCH), SUMMED)
+        yield from self._copies(order, kept, k, ends)
 
-    def _copies(self, order: Order, kept: list[Order], k: Order, last: int) -> Iterator[_Seen]:
+    def _copies(self, order: Order, kept: list[Order], k: Order, ends: int) -> Iterator[_Seen]:
         size, copy = self._volume(order), self.model.copy
         inner = tuple(x for labels in kept for x in labels)
         if len(kept) > 1 and self.wish:
             inner = tuple(sorted(inner, key=lambda x: self.wish.get(x, 0)))
-        if last != KEPT:
+        if ends != KEPT:
             seconds = copy(size, _tail(order, (*inner, *k), self.sizes))
             yield _Seen((), inner, Copy.SUMS_LAST, seconds)
             return

@@ -153,24 +153,30 @@ def view_of(
     if flat == order:
         return View(first=None if shape == target else target, swapped=swapped)
     place = {x: i for i, x in enumerate(order)}
-    pieces: list[Order] = []  # runs of labels that stay neighbours, in the order of the target
-    simple = True
-    for group in groups:
-        parts: list[list[int]] = []
-        for label in group or ():
-            if parts and place[label] == place[parts[-1][-1]] + 1:
-                parts[-1].append(label)
-            else:
-                parts.append([label])
-        simple = simple and len(parts) <= 1
-        pieces += [tuple(p) for p in parts] or [()]
-    rank = [place[p[0]] if p else -1 for p in pieces]
-    source = sorted(range(len(pieces)), key=lambda i: rank[i])
+    if copied:  # the fewer axes are permuted, the faster: those of the groups come afterwards
+        runs = [_runs(flat, place)]
+    else:
+        runs = [_runs(group or (), place) or [()] for group in groups]
+    pieces = [piece for group in runs for piece in group]
+    # pieces without labels are axes of size one, and may lie anywhere
+    source = sorted(range(len(pieces)), key=lambda i: place[pieces[i][0]] if pieces[i] else -1)
     where = {piece: axis for axis, piece in enumerate(source)}
     split = tuple(math.prod([sizes[x] for x in pieces[i]]) for i in source)
     axes = tuple(where[i] for i in range(len(pieces)))
-    last = None if simple else target
-    return View(None if shape == split else split, axes, copied and simple, last, swapped)
+    permuted = tuple(split[axis] for axis in axes)
+    last = None if permuted == target else target
+    return View(None if shape == split else split, axes, copied, last, swapped)
+
+
+def _runs(labels: Order, place: dict[int, int]) -> list[Order]:
+    """Return the runs of labels that follow one another in memory too."""
+    runs: list[list[int]] = []
+    for label in labels:
+        if runs and place[label] == place[runs[-1][-1]] + 1:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return [tuple(run) for run in runs]
 
 
 def _step(
