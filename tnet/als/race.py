@@ -17,6 +17,7 @@ from tnet.network import Network
 from tnet.structure import Structure
 
 HOPELESS = 20.0  # times the winning error
+MOMENTUM = 1.0
 BEHIND = 1.2  # times the best start's error
 
 
@@ -89,23 +90,40 @@ class Race:
 
 
 def advance(
-    problem: Problem, run: Run, options: ALS, *, sweeps: int, least: float, rival: float = math.inf
+    problem: Problem,
+    run: Run,
+    options: ALS,
+    *,
+    sweeps: int,
+    least: float,
+    rival: float = math.inf,
+    momentum: float = 0.0,
 ) -> Run:
     """Continue a run until it reaches the tolerance, stalls, loses the race or runs out.
 
     Cores are exchanged only for better ones: the objective of the result never exceeds the
-    objective of the run given.
+    objective of the run given. With `momentum` a sweep starts from cores extrapolated by up to
+    that factor of the last change; where that does not pay the sweep is taken back and the
+    factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP).
     """
-    cores, best, trace = run.cores, run.best, list(run.trace)
-    current, begun, outcome = cores, len(run.trace), FitOutcome.SWEEP_LIMIT
+    best, trace = run.best, list(run.trace)
+    cores, current, previous = run.cores, run.cores, None
+    begun, outcome, factor = len(trace), FitOutcome.SWEEP_LIMIT, momentum / 2.0
     for _ in range(sweeps):
-        current, progress = problem.sweep(current)
+        start = current if previous is None else _extrapolated(current, previous, factor)
+        new, progress = problem.sweep(start)
+        if progress.objective <= best.objective:
+            previous = current if momentum and progress.error > problem.floor else None
+            factor = min(1.1 * factor, momentum)
+            cores, current, best = new, new, progress
+        elif previous is not None:
+            previous, factor, progress = None, factor / 2.0, best
+        else:
+            current = new
         trace.append(progress)
         if not math.isfinite(progress.objective):
             outcome = FitOutcome.STALLED
             break
-        if progress.objective <= best.objective:
-            cores, best = current, progress
         if best.error <= options.tol:
             outcome = FitOutcome.TARGET
             break
@@ -119,6 +137,10 @@ def advance(
             outcome = FitOutcome.LOST_RACE
             break
     return Run(cores, best, tuple(trace), outcome)
+
+
+def _extrapolated(current: list[Array], previous: list[Array], factor: float) -> list[Array]:
+    return [a + factor * (a - b) for a, b in zip(current, previous, strict=True)]
 
 
 def _hopeless(error: float, rival: float, winning: float | None) -> bool:
@@ -151,7 +173,9 @@ def race(problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.G
         return Race(lost, sweeps, made)
     if options.polish and best.outcome in (FitOutcome.STALLED, FitOutcome.SWEEP_LIMIT):
         before = len(best.trace)
-        best = advance(problem, best, options, sweeps=options.polish, least=options.gain)
+        best = advance(
+            problem, best, options, sweeps=options.polish, least=options.gain, momentum=MOMENTUM
+        )
         sweeps += len(best.trace) - before
         if best.outcome is FitOutcome.STALLED:
             best = dataclasses.replace(best, outcome=FitOutcome.CONVERGED)
