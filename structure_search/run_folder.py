@@ -21,7 +21,7 @@ import numpy as np
 from contraction.arrays import Array, dtype_name, to_numpy
 from contraction.errors import InputError
 from structure_search import journal
-from structure_search.locking import run_lock
+from structure_search.locking import LOCK, OWNER, run_lock
 from structure_search.results import Candidate, Counts, Evaluation, Outcome
 from structure_search.store import NetworkStore
 from tnet.network import Network
@@ -73,18 +73,27 @@ def create(folder: Path, config: Mapping[str, Any]) -> None:
     InputError
         There is a run in it already, or it holds other files.
     """
-    if (folder / journal.CONFIG).exists():
-        raise InputError(
-            f"{folder} holds a run already; go on with it (tnet resume {folder}, "
-            "structure_search.resume), or choose another folder."
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder; choose another one for the run.")
     try:
-        (folder / journal.BEST).mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the run folder {folder} cannot be made: {error}.") from error
-    journal.write_json(folder / journal.CONFIG, {**describe_process(), **config})
+    with run_lock(folder):
+        if (folder / journal.CONFIG).exists():
+            raise InputError(
+                f"{folder} holds a run already; go on with it (tnet resume {folder}, "
+                "structure_search.resume), or choose another folder."
+            )
+        if not all(_left_by_a_kill(path.name) for path in folder.iterdir()):
+            raise InputError(f"{folder} is not an empty folder; choose another one for the run.")
+        try:
+            journal.write_json(folder / journal.CONFIG, {**describe_process(), **config})
+        except OSError as error:
+            raise InputError(f"the run folder {folder} cannot be written: {error}.") from error
+
+
+def _left_by_a_kill(name: str) -> bool:
+    """Tell whether a process killed while it made the folder can have left this file."""
+    return name in (LOCK, OWNER) or (name.startswith(f".{journal.CONFIG}.") and "tmp" in name)
 
 
 class RunFolder:

@@ -220,6 +220,18 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path: Path) -> None:
         begin(tmp_path / "run")
 
 
+def test_a_kill_while_the_folder_was_made_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / ".run.json.0123.tmp").write_text('{"form')
+    assert begin(tmp_path, max_evaluations=5).outcome is Outcome.BUDGET
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        begin(tmp_path / "file" / "run")
+
+
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     begin(tmp_path, max_evaluations=5)
     config = json.loads((tmp_path / "run.json").read_text())
