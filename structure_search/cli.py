@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from structure_search.results import Candidate, Evaluation, Result
     from tnet.inputs import Data
 
-METHODS = ("greedy", "core-shape", "random")
+METHODS = ("greedy", "core-shape", "random", "smallest-first")
 
 
 def register(subparsers: Any) -> None:
@@ -156,6 +156,8 @@ def _objective(args: argparse.Namespace) -> Any:
 def _method(args: argparse.Namespace) -> Any:
     import structure_search
 
+    if args.method == "smallest-first":
+        return structure_search.SmallestFirst()
     if args.method == "core-shape":
         return structure_search.CoreShape(max_params=args.max_params)
     if args.method == "random":

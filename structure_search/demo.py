@@ -267,18 +267,22 @@ def _verdict(found: list[Evaluation], fixed: list[Any], tol: float) -> str:
         return f"The best network found has {best:,} parameters; no fixed format reaches {tol:g}."
     name, size = rival["name"], int(rival["num_params"])
     if best < size:
-        less = (
-            f"{100 * (1 - best / size):.0f} % fewer than the best fixed format ({name}, {size:,})"
-        )
+        lines = [f"The best network found has {best:,} parameters:"]
+        lines.append(f"{_fewer(best, size)} than the best fixed format ({name}, {size:,})")
         named = [e for e in found if e.label in FORMATS]
         if named and named[0] is not found[0]:
-            also = named[0]
-            share = f"{100 * (1 - best / also.num_params):.0f} % fewer than"
-            less += f", {share} the best with searched ranks ({also.label}, {also.num_params:,})"
-        return f"The best network found has {best:,} parameters: {less}."
+            also = named[0].label, named[0].num_params
+            lines.append(
+                f"{_fewer(best, also[1])} than with searched ranks ({also[0]}, {also[1]:,})"
+            )
+        return "\n".join(lines)
     if best == size:
         return f"The best network found and {name} both have {best:,} parameters."
     return f"A fixed format wins here: {name} has {size:,} parameters, the search found {best:,}."
+
+
+def _fewer(best: int, size: int) -> str:
+    return f"{100 * (1 - best / size):4.0f} % fewer"
 
 
 def _document(
