@@ -1,5 +1,7 @@
 """Fits to full tensors: recovery, monotony, starts, namespaces, errors."""
 
+import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -20,6 +22,7 @@ from contraction.errors import (
 )
 from strategies import DTYPES, NAMESPACES, graphs, seeds, trees
 from tnet import ALS, FitOutcome, Structure, Target, fit
+from tnet.als import sweeps
 from tnet.als.dense import dense_problem
 from tnet.als.kernels import kernels
 from tnet.als.race import Progress, Run, advance
@@ -155,6 +158,51 @@ def test_a_sweep_solves_the_last_node_exactly(structure, seed):
     design = np.stack(columns, axis=1)
     best = x.ravel() - design @ np.linalg.lstsq(design, x.ravel(), rcond=1e-9)[0]
     assert progress.error == pytest.approx(np.linalg.norm(best) / np.linalg.norm(x), abs=1e-5)
+
+
+@given(graphs(max_nodes=6), st.sampled_from(DTYPES), st.sampled_from(NAMESPACES), seeds)
+def test_parts_solved_apart_are_the_same_as_together(structure, dtype, library, seed):
+    """The eigenvalue solve of a Kronecker block, forced where it is not worth its calls."""
+    x = to(rng(seed).standard_normal(structure.shape), dtype=dtype, namespace=library)
+    problem = dense_problem(Target(x), structure)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "CHEAP", 0.0)
+        apart = dataclasses.replace(problem, program=compile_program.__wrapped__(structure))
+    cores = problem.random(rng(seed + 1))
+    a, b = problem.sweep(cores)[1].error, apart.sweep(cores)[1].error
+    assert b == pytest.approx(a, abs=100 * math.sqrt(eps(dtype)))
+
+
+def test_a_block_of_several_parts_is_solved_exactly():
+    r = rng()
+    blocks = [r.standard_normal((9, 4)), r.standard_normal((3, 5)) + 1j * r.standard_normal((3, 5))]
+    blocks[0] = blocks[0] + 1j * r.standard_normal((9, 4))
+    data = r.standard_normal((6, 27)) + 1j * r.standard_normal((6, 27))
+    old = np.zeros((6, 4, 5), complex)
+    block = np.kron(*blocks)
+    rhs = (data @ block.conj()).reshape(6, 4, 5)
+    W, explained = kernels(data).solve_product(rhs, blocks, old)
+    best = np.linalg.lstsq(block, data.T, rcond=None)[0]
+    np.testing.assert_allclose(W.reshape(6, 20) @ block.T, (block @ best).T, atol=1e-8)
+    left = np.linalg.norm(data.T - block @ best)
+    assert math.sqrt(np.linalg.norm(data) ** 2 - explained()) == pytest.approx(left, rel=1e-9)
+
+
+def test_the_polish_never_raises_the_error():
+    """Slow data (positive cores): extrapolated sweeps, some of which must be taken back."""
+    structure = RECOVERED["triangle"]
+    arrays = {n: rng(1).random(structure.node_shape(n)) for n in structure.node_names}
+    x = np.asarray(tnet.contract(tnet.Network(structure, arrays)))
+    problem = dense_problem(Target(x), structure)
+    run = Run(problem.random(rng(2)), Progress(math.inf, math.inf))
+    options = ALS(tol=1e-6)
+    plain = advance(problem, run, options, sweeps=120, least=0.0)
+    fast = advance(problem, run, options, sweeps=120, least=0.0, momentum=1.0)
+    errors = [p.error for p in fast.trace]
+    assert all(b <= a * (1 + 1e-9) for a, b in itertools.pairwise(errors))
+    assert any(b == a for a, b in itertools.pairwise(errors))
+    assert fast.best.error < plain.best.error
+    assert fast.best.error == pytest.approx(problem.measure(fast.cores), rel=1e-6)
 
 
 @given(trees(max_nodes=5, max_size=4), seeds)

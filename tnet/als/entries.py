@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,10 +121,10 @@ def observed(x: Array, mask: Array | None = None, *, always: bool = False) -> En
     known = ~xp.isnan(x)
     if mask is not None:
         known = known & checked_mask(mask, x)
-    where = np.flatnonzero(arrays_.to_numpy(known).reshape(-1))
     shape = tuple(int(n) for n in x.shape)
-    if len(where) == math.prod(shape) and not always:
+    if not always and bool(xp.all(known)):
         return None
+    where = np.flatnonzero(arrays_.to_numpy(known).reshape(-1))
     if not len(where):
         raise InputError(
             f"x of shape {shape} has no observed entry: all are NaN or masked; nothing can be "

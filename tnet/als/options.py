@@ -48,8 +48,12 @@ class ALS:
         more than 20 times that, and 1.2 times the best start's; a best start that ends above
         20 times it is not polished. For searches.
     ridge
-        Weight of the penalty on the entries of all nodes, relative to the data (fits with
-        missing entries only); None chooses it on a part of the observed entries put aside.
+        Weight of the sum of squares of all nodes' entries beside the sum of squared residuals,
+        with the observed values scaled to mean square one. None is zero where nothing is
+        missing; otherwise it is chosen from a ladder between 0 and 3 by the error over a tenth
+        of the observed entries that is put aside for that (never the held-out ones), and the
+        fit to all observed entries goes on from there. A ridge above zero takes the solver for
+        missing entries also where none is missing.
 
     Examples
     --------
