@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tnet.network import Network
@@ -11,6 +11,7 @@ from tnet.scene import short
 from tnet.structure import Structure
 from tnet.trees import RootedTree, rooted
 
+CHAIN = 4  # nodes below a node with one child that are drawn straight down
 DEEPEST = 6  # levels of indentation before the largest branch goes straight on
 
 
@@ -42,8 +43,9 @@ def draw_text(
     """Return a drawing of a network or structure as text.
 
     A tree is drawn from its centre: each row is a node with its open legs and their sizes, the
-    number on a branch is the rank of the bond. A graph with cycles or hyperbonds becomes a table
-    with one row per node. The last column counts parameters.
+    number on a branch is the rank of the bond. A hyperbond has a row of its own with an asterisk,
+    and no parameters. A graph with cycles becomes a table with one row per node. The last column
+    counts parameters.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def draw_text(
     └─ 2 ─ u2 ── x2 6   12
     """
     structure = target.structure if isinstance(target, Network) else target
-    rows = _tree_rows(structure, glyphs) if structure.is_tree else _table_rows(structure)
+    spread, hubs = _with_hubs(structure)
+    rows = _tree_rows(spread, glyphs, hubs) if spread.is_tree else _table_rows(structure)
     shown: list[tuple[str, int | None]] = []
     for row in rows:  # a generator: nothing is drawn beyond the last line that is shown
         if len(shown) == max_lines:
@@ -81,6 +84,28 @@ def draw_text(
         text if count is None else f"{text:<{wide}}   {count:>{digits},}" for text, count in shown
     ]
     return "\n".join([headline(structure, glyphs), "", *body])
+
+
+def _with_hubs(structure: Structure) -> tuple[Structure, dict[str, str]]:
+    """Return the structure with a node in the place of every hyperbond, and their texts."""
+    if not structure.hyperbonds:
+        return structure, {}
+    mark = "*"
+    while any(name.startswith(mark) for name in (*structure.node_names, *structure.size)):
+        mark += "*"
+    hubs = {leg: f"{mark}{k}" for k, leg in enumerate(structure.hyperbonds)}
+    size = {leg: n for leg, n in structure.sizes if leg not in hubs}
+    nodes: dict[str, list[str]] = {hub: [] for hub in hubs.values()}
+    for i, (node, legs) in enumerate(structure.nodes):
+        nodes[node] = []
+        for leg in legs:
+            bond = f"{hubs[leg]}-{i}" if leg in hubs else leg
+            if leg in hubs:
+                nodes[hubs[leg]].append(bond)
+                size[bond] = structure.size[leg]
+            nodes[node].append(bond)
+    texts = {hub: f"{short(leg)} *" for leg, hub in hubs.items()}
+    return Structure(nodes, size, structure.modes), texts
 
 
 def headline(structure: Structure, glyphs: Glyphs = UNICODE) -> str:
@@ -111,7 +136,9 @@ def _node_text(structure: Structure, node: str, glyphs: Glyphs) -> str:
     return short(node) + (f" {glyphs.line * 2} {held}" if held else "")
 
 
-def _tree_rows(structure: Structure, glyphs: Glyphs) -> Iterator[tuple[str, int | None]]:
+def _tree_rows(
+    structure: Structure, glyphs: Glyphs, hubs: Mapping[str, str]
+) -> Iterator[tuple[str, int | None]]:
     tree = rooted(structure, _root(structure))
     weight = _weights(tree)
     work = [(tree.root, "", "", 0)]  # node, text before it, text before what is below, depth
@@ -120,10 +147,14 @@ def _tree_rows(structure: Structure, glyphs: Glyphs) -> Iterator[tuple[str, int 
         if depth < 0:  # a straight step down: the rank has a line of its own
             yield f"{before}{glyphs.down} {structure.size[tree.bond[node]]}", None
             before, depth = below, -depth
-        text = before + _node_text(structure, node, glyphs)
-        yield text, math.prod(structure.node_shape(node))
+        if node in hubs:
+            yield before + hubs[node], None
+        else:
+            text = before + _node_text(structure, node, glyphs)
+            yield text, math.prod(structure.node_shape(node))
         children = tree.children[node]
-        straight = len(children) == 1 or depth >= DEEPEST
+        chain = len(children) == 1 and (depth == 0 or weight[children[0]] >= CHAIN)
+        straight = chain or depth >= DEEPEST
         if straight:  # the largest branch goes straight on, which bounds the width
             children = tuple(sorted(children, key=lambda child: weight[child]))
         fresh = []

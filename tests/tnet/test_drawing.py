@@ -109,8 +109,20 @@ def test_text_of_a_tree():
     assert all(line.isascii() for line in train)
 
 
+def test_text_of_a_hyperbond_is_a_branching_without_parameters():
+    assert tnet.draw_text(tnet.cp((4, 5, 6), 3)).splitlines()[2:] == [
+        "r *",
+        "├─ 3 ─ u0 ── x0 4   12",
+        "├─ 3 ─ u1 ── x1 5   15",
+        "└─ 3 ─ u2 ── x2 6   18",
+    ]
+    stars = tnet.cp({"**": 4, "*0": 5, "c": 6}, 3)
+    assert "** 4" in tnet.draw_text(stars)
+
+
 def test_text_of_a_graph_lists_neighbours_and_hyperbonds():
-    text = tnet.draw_text(tnet.cp((2, 3, 4), 5))
+    cycle = tnet.cp((2, 3, 4), 5).with_bond("u0", "u1", 3)
+    text = tnet.draw_text(cycle)
     assert "*5* r joins u0, u1, u2" in text
     assert "-7- g1" in tnet.draw_text(tnet.tensor_ring((2,) * 4, 7))
 
