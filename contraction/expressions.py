@@ -165,6 +165,10 @@ def read_interleaved(
                 "einsum takes an equation and arrays, or arrays each followed by a list of "
                 f"labels; expected a list of labels, got {type(labels).__name__}."
             )
+    try:
+        hash(tuple(x for labels in lists for x in labels))
+    except TypeError as error:
+        raise PlanError(f"labels must be hashable: {error}.") from error
     if not count:
         raise PlanError("einsum needs an equation and at least one array.")
     return operands, tuple(tuple(x) for x in lists), None if output is None else tuple(output)

@@ -25,7 +25,7 @@ Leaves = Sequence[tuple[int, ...]]
 ALL_TREES = 4  # inputs up to which every tree is tried
 EXACT = 10  # inputs up to which dynamic programming is cheap
 RECONFIGURED = 1000  # inputs up to which cotengra refines a tree
-WORTH = 2e-3  # seconds of estimated run time from which a long search pays
+WORTH = 5e-4  # seconds of estimated run time from which a long search pays
 TRIALS = 16
 EXTRA_FLOPS = 1.25  # of the fewest flops found, that a shorter estimated time may cost
 

@@ -32,6 +32,9 @@ class Compiled:
         self.program = compile_program(canonical, pairs, CPU)
         self._runners: dict[tuple[str, Layouts | None], tuple[Runner, int]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compiled, (self.canonical, self.pairs)  # bound programs do not travel
+
     def runner(self, name: str, layouts: Layouts | None) -> tuple[Runner, int]:
         """Return the program bound to a library for inputs in these orders, and its peak."""
         found = self._runners.get((name, layouts))

@@ -234,7 +234,7 @@ def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, wor
     big, small = (first, second) if len(first) >= len(second) else (second, first)
     apart = work <= SMALL_PRODUCT or big[0] in way.summed
     aligned = big[-1] == small[-1] or big[-1] not in small
-    if apart and aligned and big[-1] not in way.summed:
+    if (apart and aligned and big[-1] not in way.summed) or axes > len(SYMBOLS):
         return ""
     letters = SYMBOLS[:axes]  # axes of size one are broadcast
     return f"{letters},{letters}->{letters[:kept]}"

@@ -214,6 +214,8 @@ def test_bad_calls_say_why() -> None:
         einsum()
     with pytest.raises(PlanError, match="list of labels"):
         einsum(np.ones(2), np.ones(2))
+    with pytest.raises(PlanError, match="hashable"):
+        einsum(np.ones(2), [["a"]])
     with pytest.raises(PlanError, match="time, flops, size, write, combo"):
         einsum("a->", np.ones(2), objective="FLOPS")
     with pytest.raises(InputError, match="memory"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import random
 import subprocess
 import sys
@@ -203,6 +204,13 @@ def test_json_round_trip() -> None:
         Plan.from_dict({"inputs": [["a"]], "output": [], "sizes": [["a", 2]]})
     with pytest.raises(PlanError, match="text"):
         plan(Spec([[("t", 1)]], [], {("t", 1): 2})).to_dict()
+
+
+def test_plans_travel_between_processes() -> None:
+    p = plan("ab,bc,cd->ad", [(2, 3), (3, 4), (4, 5)])
+    xs = [np.ones(shape) for shape in p.spec.shapes]
+    want = p.run(xs)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(p)).run(xs), want)
 
 
 def test_the_table_tells_the_steps() -> None:
