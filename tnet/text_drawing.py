@@ -144,7 +144,8 @@ def _tree_rows(
     work = [(tree.root, "", "", 0)]  # node, text before it, text before what is below, depth
     while work:
         node, before, below, depth = work.pop()
-        if depth < 0:  # a straight step down: the rank has a line of its own
+        upright = depth < 0
+        if upright:  # a straight step down: the rank has a line of its own
             yield f"{before}{glyphs.down} {structure.size[tree.bond[node]]}", None
             before, depth = below, -depth
         if node in hubs:
@@ -153,7 +154,8 @@ def _tree_rows(
             text = before + _node_text(structure, node, glyphs)
             yield text, math.prod(structure.node_shape(node))
         children = tree.children[node]
-        chain = len(children) == 1 and (depth == 0 or weight[children[0]] >= CHAIN)
+        long = depth == 0 or upright or weight[node] > CHAIN
+        chain = len(children) == 1 and long
         straight = chain or depth >= DEEPEST
         if straight:  # the largest branch goes straight on, which bounds the width
             children = tuple(sorted(children, key=lambda child: weight[child]))
