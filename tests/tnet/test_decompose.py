@@ -136,10 +136,10 @@ def test_ranks_are_caps_and_the_error_is_near_the_best(structure, seed, dtype, d
 @pytest.mark.parametrize("lib", NAMESPACES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("noise", [0.05, 1e-3, 1e-5])
+@pytest.mark.parametrize("noise", [0.05, 1e-3, 1e-4])
 def test_larger_tensors_take_the_fast_ways(form, dtype, lib, noise):
     rng = np.random.default_rng(0)
-    x = dense(tnet.random_network(tnet.tucker((40, 50, 45), 4), rng=rng))
+    x = dense(tnet.random_network(tnet.tucker((60, 50, 52), 4), rng=rng))
     x = (x if dtype.startswith("complex") else x.real).astype(dtype)
     e = random_normal(rng, x.shape, dtype=dtype)
     x = to(x + noise * np.linalg.norm(x) / np.linalg.norm(e) * e, namespace=lib)
@@ -161,7 +161,7 @@ def test_larger_tensors_take_the_fast_ways(form, dtype, lib, noise):
 def test_no_tolerance_is_left_unused(form, lib):
     """Equal shares alone keep ranks up to 20 here: noise hides in the mode that comes first."""
     rng = np.random.default_rng(0)
-    x = dense(tnet.random_network(tnet.tucker((40, 50, 45), 4), rng=rng)).real
+    x = dense(tnet.random_network(tnet.tucker((60, 50, 52), 4), rng=rng)).real
     e = rng.standard_normal(x.shape)
     x = to(x + 1e-2 * np.linalg.norm(x) / np.linalg.norm(e) * e, namespace=lib)
     net = tnet.decompose(x, form, tol=1.2e-2)

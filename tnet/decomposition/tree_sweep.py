@@ -32,6 +32,7 @@ from tnet.trees import RootedTree
 
 SINGLE_TOL = 3e-3  # share of the norm above which single precision finds the same basis
 ENERGY_FLOOR = 32.0 * float(np.finfo(np.float64).eps)  # of a difference of squared norms
+SINGLE_ENTRIES = 1 << 17  # below, both precisions take as long
 LARGEST_SHARE = 0.999  # a tolerance is below one
 
 
@@ -161,14 +162,17 @@ class _Run:
     def next_node(self) -> str:
         """Return the ready node to take: no moving of data, then least cost per shrinking."""
 
-        def price(node: str) -> tuple[bool, float, int]:
+        def price(node: str) -> tuple[bool, float, bool, int]:
             group = self.group(node)
             rows = self.target.rows(group)
             small = min(rows, self.target.entries // rows)
             rank = min(self.cap(node) or max(small // 2, 1), small)
             # exchange argument: a before b if cost_a + shrink_a cost_b is the smaller sum
             cost = small / (1.0 - rank / rows) if rank < rows else math.inf
-            return not self.target.adjacent(group), cost, self.target.legs.index(group[0])
+            # a group at either end is a matrix as it stands; one in the middle is a batch
+            inside = self.target.legs[0] not in group and self.target.legs[-1] not in group
+            place = self.target.legs.index(group[0])
+            return not self.target.adjacent(group), cost, inside, place
 
         return min(self.ready, key=price)
 
@@ -237,7 +241,7 @@ class _Run:
         share, cap, rows = self.share(node), self.cap(node), self.target.rows(group)
         cuts = share >= SINGLE_TOL or (cap is not None and cap < rows)
         wide = dtype_name(self.like) in ("float64", "complex128")
-        if not (cuts and wide and rows >= 32 and self.target.entries >= 1 << 15):
+        if not (cuts and wide and rows >= 32 and self.target.entries >= SINGLE_ENTRIES):
             return None
         if self.goal.method is not Method.AUTO:
             return None
