@@ -35,7 +35,7 @@ class Greedy(AbstractMethod):
     singular values of some bipartition rule out are passed over without a fit: a cut of rank k
     leaves at least the tail beyond k (a lower bound, so nothing possible is lost).
 
-    Under `MaxParams` only the growth is done, within the budget.
+    Under `MaxParams` the network grows within the budget and is then swept on.
 
     Growth after Hashemizadeh, Liu, Miller, Rabusseau, arXiv:2008.05437, with another score, a
     look-ahead and the backward part added.
@@ -53,7 +53,7 @@ class Greedy(AbstractMethod):
     max_degree
         Most bonds of rank above one at one node.
     exchange
-        How many exchanges of rank may be fitted in vain before the search ends; 0 for none.
+        How many exchanges of rank may be tried in vain before the search ends; 0 for none.
 
     Examples
     --------
@@ -91,16 +91,18 @@ class Greedy(AbstractMethod):
 
     def propose(self, problem: Problem) -> Proposals:
         """Yield the growth, then the smaller structures."""
-        now = yield from self._grow(problem)
-        if problem.objective.cap is None and now.error <= problem.objective.enough:
+        begin = problem.start or isolated(problem)
+        label = "start" if problem.start else "rank one"
+        (now,) = yield [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
+        now = yield from self._grow(problem, now)
+        if problem.objective.cap is not None:
+            yield from self._polish(now)
+        elif now.error <= problem.objective.enough:
             yield from self._shrink(problem, now)
 
     # ---- forward ---------------------------------------------------------------------------
 
-    def _grow(self, problem: Problem) -> Stage:
-        begin = problem.start or isolated(problem)
-        label = "start" if problem.start else "rank one"
-        (now,) = yield [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
+    def _grow(self, problem: Problem, now: Answer) -> Stage:
         goal = problem.objective
         most = math.inf if goal.cap is None else float(goal.cap)
         while now.error > goal.enough and (net := now.network) is not None:
@@ -135,6 +137,19 @@ class Greedy(AbstractMethod):
                     )
                 ]
         return now
+
+    def _polish(self, now: Answer) -> Stage:
+        (done,) = yield [
+            Proposal(
+                structure=now.evaluation.structure,
+                start=now.network,
+                sweeps=self.fit_sweeps,
+                before=now.effort,
+                parent=now.request,
+                label="polish",
+            )
+        ]
+        return done
 
     # ---- backward --------------------------------------------------------------------------
 
