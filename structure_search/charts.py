@@ -122,7 +122,8 @@ class Chart:
         return (
             f'<svg {extra}class="chart" role="img" aria-label="{escape(self.label)}" '
             f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" '
-            f'height="{self.height:g}">\n{self.body}\n</svg>\n'
+            f'height="{self.height:g}" style="max-width:{1.15 * self.width:g}px">\n{self.body}\n'
+            "</svg>\n"
         )
 
     def standalone(self) -> str:
@@ -252,7 +253,7 @@ def _ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
     """
     decades = math.log10(high / low) if scale is Scale.LOG else 0.0
     if decades > 0.6:  # over less than that, a logarithm is nearly a straight line
-        steps = (1,) if decades > 3.5 else (1, 2, 5)
+        steps = (1,) if decades > 3.5 else (1, 2, 5) if decades > 1.3 else (1, 2, 3, 5, 7)
         every = max(1, math.ceil(decades / 8))
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         found = [m * 10.0**p for p in powers if p % every == 0 for m in steps]
