@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from contraction.factor import Method as Method
     from contraction.factor import left_basis as left_basis
     from contraction.factor import truncated_svd as truncated_svd
+    from contraction.linalg import eigh as eigh
+    from contraction.linalg import polar as polar
+    from contraction.linalg import qr as qr
+    from contraction.linalg import singular_values as singular_values
+    from contraction.linalg import solve_psd as solve_psd
+    from contraction.linalg import svd as svd
     from contraction.paths import Objective as Objective
     from contraction.planner import Plan as Plan
     from contraction.planner import einsum as einsum
@@ -21,6 +27,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "contraction.errors": ["TnetError"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
+        "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
         "contraction.paths": ["Objective"],
         "contraction.planner": ["Plan", "einsum", "plan"],
         "contraction.spec": ["Spec"],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tnet.algebra import compose as compose
     from tnet.algebra import hadamard as hadamard
     from tnet.algebra import subtract as subtract
+    from tnet.allocation import allocate as allocate
     from tnet.als.dense import Target as Target
     from tnet.als.entries import Entries as Entries
     from tnet.als.entry import fit as fit
@@ -73,6 +74,7 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.factor": ["Method"],
         "contraction.truncation": ["Truncation"],
         "tnet.algebra": ["add", "adjoint", "apply", "compose", "hadamard", "subtract"],
+        "tnet.allocation": ["allocate"],
         "tnet.als.dense": ["Target"],
         "tnet.als.entries": ["Entries"],
         "tnet.als.entry": ["fit"],

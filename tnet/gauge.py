@@ -124,6 +124,13 @@ def _push(
     return shift
 
 
+def fits(x: Array, shift: int, xp: Namespace) -> bool:
+    """Tell whether x * 2^shift stays in the range of the dtype."""
+    largest = float(xp.max(xp.abs(x)))
+    limit = 120 if dtype_name(x) in ("float32", "complex64") else 1020
+    return largest == 0.0 or abs(math.frexp(largest)[1] + shift) <= limit
+
+
 def put_back(x: Array, shift: int, xp: Namespace) -> Array:
     """Return x * 2^shift.
 
@@ -132,14 +139,11 @@ def put_back(x: Array, shift: int, xp: Namespace) -> Array:
     InputError
         That leaves the range of the dtype.
     """
-    largest = float(xp.max(xp.abs(x)))
-    if shift == 0 or largest == 0.0:
+    if shift == 0:
         return x
-    power = math.frexp(largest)[1] + shift
-    limit = 120 if dtype_name(x) in ("float32", "complex64") else 1020
-    if abs(power) > limit:
+    if not fits(x, shift, xp):
         raise InputError(
-            f"the largest entry of the centre would be about 2^{power}, beyond the range of "
-            f"{dtype_name(x)}; scale the arrays of the nodes first."
+            f"the norm of the tensor is about 2^{shift}, beyond the range of {dtype_name(x)}, so "
+            "no node can hold it; multiply every array by exp(-tnet.log_norm(net) / nodes) first."
         )
     return times_power(x, shift)

@@ -12,12 +12,13 @@ import numpy as np
 from contraction.arrays import Array, Namespace, eps, namespace_by_name, to
 from contraction.errors import InputError, PrecisionWarning, RankError
 from contraction.linalg import qr
+from contraction.svd_ladder import times_power
 from contraction.triangular import gram_factor, r_factor
 from contraction.truncation import Truncation, check_rank
 from tnet._axes import apply_matrix, contiguous, fold, unfold
 from tnet.allocation import allocate
 from tnet.certificate import Certificate, ErrorKind
-from tnet.gauge import orthogonalize, put_back
+from tnet.gauge import fits, orthogonalize, put_back
 from tnet.leaf_sweep import Limits, Swept, sweep
 from tnet.network import Network
 from tnet.sides import amplification, cores_of, lower_sides, upper_sides
@@ -61,10 +62,10 @@ def truncate(
     Returns
     -------
     Network
-        With `center` at the old centre (the first node if that was unknown) and a
-        `certificate`: `bound` >= the true error always; `error` is exact (`ErrorKind.EXACT`)
-        or equal to the bound; `discarded` and `methods` by bond. Bonds that no value survives
-        on keep rank one, so a zero tensor has all ranks one.
+        With `center` at the old centre (the first node if that was unknown; None if the norm
+        is beyond the range of the dtype) and a `certificate`: `bound` >= the true error always;
+        `error` is exact (`ErrorKind.EXACT`) or equal to the bound; `discarded` and `methods` by
+        bond. No rank falls below one: a zero tensor has all ranks one.
 
     Raises
     ------
@@ -242,9 +243,17 @@ def _network(net: Network, tree: RootedTree, cut: _Cut, allowed: float) -> Netwo
         certificate = Certificate(error=0.0, kind=ErrorKind.EXACT, bound=0.0, allowed=allowed)
         return _certified(_zero(net, tree.root), net, certificate)
     arrays = dict(swept.arrays)
-    arrays[tree.root] = put_back(arrays[tree.root], swept.shift, xp)
     _shed(net, tree, arrays, xp)
-    small = net.replace(arrays, center=tree.root)
+    center: str | None = tree.root
+    if fits(arrays[tree.root], swept.shift, xp):
+        arrays[tree.root] = put_back(arrays[tree.root], swept.shift, xp)
+    else:  # no node can hold the norm: every node takes a part, and none is the centre
+        part, rest = divmod(swept.shift, len(arrays))
+        arrays = {
+            node: times_power(x, part + (k < rest)) for k, (node, x) in enumerate(arrays.items())
+        }
+        center = None
+    small = net.replace(arrays, center=center)
     total = sum(swept.tails.values())
     noise = len(swept.tails) * cut.noise
     bound = math.sqrt(total + noise) + cut.unit

@@ -225,6 +225,17 @@ def test_long_products_out_of_range():
         assert tnet.distance(net, small) <= 1e-2 * tnet.norm(net)
 
 
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_a_norm_out_of_range_is_spread_over_the_nodes(scale):
+    net = signal_and_noise(lambda r: tnet.tensor_train((3,) * 8, r), 2, 8, 1e-3)
+    arrays = {n: x * scale for n, x in net.arrays.items()}
+    small = tnet.truncate(tnet.Network(net.structure, arrays), Truncation(tol=1e-2))
+    assert small.center is None
+    assert max(small.ranks.values()) == 2
+    back = tnet.Network(small.structure, {n: x / scale for n, x in small.arrays.items()})
+    assert tnet.distance(net, back) <= 1e-2 * tnet.norm(net)
+
+
 # ---- ranks and budgets ----------------------------------------------------------------------
 
 
