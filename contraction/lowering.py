@@ -259,7 +259,7 @@ class _Step:
         outer = a.outer or b.outer
         loops = math.prod([self._volume(labels) for labels in outer])
         batch = self.b * loops
-        m, n = (self.m // loops, self.n) if a.outer else (self.m, self.n // max(loops, 1))
+        m, n = self._volume(a.inner), self._volume(b.inner)
         looks, matmul = a.seconds + b.seconds, self.model.matmul
         seconds = (looks + matmul(batch, m, n, self.k), looks + matmul(batch, n, m, self.k))
         for groups in self._batches(left, right, a, b, outer):

@@ -27,9 +27,9 @@ def random_pairs(count: int, rng: random.Random) -> list[tuple[int, int]]:
 
 
 @st.composite
-def specs(draw: st.DrawFn, most: int = 6) -> Spec:
+def specs(draw: st.DrawFn, most: int = 6, least: int = 1) -> Spec:
     """Any contraction: traces, hyperindices, batches, scalars, lone labels, axes of size one."""
-    sizes = dict(zip("abcdefgh", draw(st.lists(st.integers(1, 4), min_size=8, max_size=8)),
+    sizes = dict(zip("abcdefgh", draw(st.lists(st.integers(least, 4), min_size=8, max_size=8)),
                      strict=True))  # fmt: skip
     terms = draw(st.lists(st.text("abcdefgh", max_size=4), min_size=1, max_size=most))
     used = sorted(set("".join(terms)))
@@ -76,6 +76,15 @@ def test_a_network_is_the_same_along_any_tree(net, seed) -> None:
     assert_near(tnet.contract(net), want, net.dtype)
     p = plan(spec, path=random_pairs(len(xs), random.Random(seed)))
     assert_near(p.run(xs), want, net.dtype)
+
+
+@given(specs(least=0), st.integers(0, 2**32 - 1), st.sampled_from(NAMESPACES))
+def test_axes_of_size_zero(spec, seed, namespace) -> None:
+    xs = draw_arrays(spec, seed, namespace=namespace)
+    want = dense(spec, [arrays.to_numpy(x) for x in xs])
+    assert_near(plan(spec).run(xs), want, "float64")
+    p = plan(spec, path=random_pairs(len(xs), random.Random(seed)))
+    assert_near(p.run(xs), want, "float64")
 
 
 def reordered(x: np.ndarray, rng: random.Random) -> np.ndarray:
