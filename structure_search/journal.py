@@ -47,6 +47,8 @@ FORMAT = 1
 EVENTS, CONFIG, NETWORKS, BASELINES = "events.jsonl", "run.json", "networks.bin", "baselines.json"
 BEST = "best"
 NETWORK, METRICS, PARETO, SPECTRA = "network.tnet", "metrics.json", "pareto.json", "spectra.json"
+CONFIG_KEYS = ("method", "objective", "seed", "max_evaluations", "start", "input")
+INPUT_KEYS = ("shape", "dtype", "modes", "sha256")
 SECONDS_BETWEEN_SYNCS = 1.0
 
 
@@ -120,7 +122,8 @@ class Journal:
     def __init__(self, folder: Path, *, seq: int, good: int) -> None:
         self._path = folder / EVENTS
         self._seq = seq
-        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        self._handle = os.open(self._path, flags, 0o644)
         if os.fstat(self._handle).st_size > good:
             os.ftruncate(self._handle, good)  # the half line of a killed process
         self._synced = time.monotonic()
@@ -218,6 +221,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def require_resumable(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise `CheckpointError` unless run.json says everything that going on needs."""
+    about = config.get("input")
+    missing = [key for key in CONFIG_KEYS if key not in config]
+    missing += [key for key in INPUT_KEYS if not isinstance(about, dict) or key not in about]
+    if missing:
+        raise CheckpointError(f"{folder / CONFIG} is damaged: it lacks {', '.join(missing)}.")
+
+
 def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     """Read a run folder, also while a search works in it.
 
@@ -229,18 +241,19 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     root = Path(folder)
     config = read_config(root)
     events, good = read_events(root / EVENTS) if (root / EVENTS).exists() else ([], 0)
+    ended = events[-1] if events and events[-1]["kind"] == "end" else None
     try:
         found = tuple(Evaluation.from_dict(e) for e in events if e["kind"] == "evaluation")
+        outcome = None if ended is None else Outcome[ended["outcome"]]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"an event of {root / EVENTS} lacks a field: {error!r}.") from error
-    ended = events[-1] if events and events[-1]["kind"] == "end" else None
     network = root / BEST / NETWORK
     return RunRecord(
         folder=root,
         config=config,
         events=tuple(events),
         evaluations=found,
-        outcome=None if ended is None else Outcome[ended["outcome"]],
+        outcome=outcome,
         elapsed=max((float(e["elapsed"]) for e in events if "elapsed" in e), default=0.0),
         metrics=_optional(root / BEST / METRICS, {}),
         pareto=tuple(_optional(root / BEST / PARETO, [])),

@@ -165,6 +165,7 @@ def resume(
     """
     folder = Path(run)
     config = journal.read_config(folder)
+    journal.require_resumable(config, folder)
     record = journal.read_run(folder)
     last = next((e for e in reversed(record.events) if e["kind"] == "session"), config)
     if x is None:

@@ -38,7 +38,8 @@ class NetworkStore:
 
     def open(self, folder: Path, places: Mapping[str, tuple[Mapping[str, Any], Structure]]) -> None:
         """Keep the networks in `folder` too; `places` are those that the journal names."""
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDWR | os.O_CREAT
+        flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         self._handle = os.open(folder / NETWORKS, flags, 0o644)
         self._places = dict(places)
         end = max((p["offset"] + p["bytes"] for p, _ in places.values()), default=0)

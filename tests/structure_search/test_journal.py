@@ -243,6 +243,43 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["method", "seed", "input", "objective"])
+def test_a_config_without_a_field_is_refused(tmp_path: Path, key: str) -> None:
+    begin(tmp_path, max_evaluations=2)
+    config = json.loads((tmp_path / "run.json").read_text())
+    del config[key]
+    (tmp_path / "run.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=key):
+        resume(tmp_path, data())
+
+
+def test_an_event_without_a_field_is_refused(tmp_path: Path) -> None:
+    begin(tmp_path, max_evaluations=2)
+    path = tmp_path / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    event = decode_event(lines[1])
+    for change in ({"source": "rumour"}, {"structure": {"nodes": []}}, {"num_params": "many"}):
+        path.write_bytes(lines[0] + encode_event({**event, **change}) + b"".join(lines[2:]))
+        with pytest.raises(CheckpointError, match="field"):
+            read_run(tmp_path)
+    end = {**decode_event(lines[-1]), "outcome": "BORED"}
+    path.write_bytes(b"".join(lines[:-1]) + encode_event(end))
+    with pytest.raises(CheckpointError, match="field"):
+        read_run(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="no such links here")
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    begin(tmp_path / "run", max_evaluations=2)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run" / "networks.bin").unlink()
+    (tmp_path / "run" / "networks.bin").symlink_to(victim)
+    with pytest.raises(OSError, match=r"networks\.bin"):
+        resume(tmp_path / "run", data(), max_evaluations=9)
+    assert victim.read_text() == "precious"
+
+
 def test_an_exception_leaves_the_best_so_far(tmp_path: Path) -> None:
     calls = []
 

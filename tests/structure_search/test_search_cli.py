@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tnet
-from structure_search import read_run
+from structure_search import Outcome, read_run
+from structure_search.stopping import Interrupts
 from tnet.cli import main
 
 
@@ -121,3 +122,17 @@ def test_signals_stop_after_the_evaluation(array: Path, tmp_path: Path, number, 
     assert record.outcome is not None
     assert record.outcome.name == ("INTERRUPTED" if number == signal.SIGINT else "TERMINATED")
     assert record.network_path is not None
+
+
+def test_the_second_signal_stops_now() -> None:
+    said: list[str] = []
+    with Interrupts(said.append) as stop:
+        assert stop() is None
+        signal.raise_signal(signal.SIGINT)
+        assert stop() is Outcome.INTERRUPTED
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert len(said) == 1
+    with Interrupts(said.append) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() is Outcome.TERMINATED
