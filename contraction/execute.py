@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,25 +56,40 @@ def prepare(values: list[Any], spec: Spec) -> str:
         Entries that are no numbers.
     """
     kinds = set(map(type, values))
-    if kinds != {np.ndarray} or not _FLOATS.issuperset([x.dtype for x in values]):
+    if len(kinds) != 1 or not _is_checked(kinds.pop(), values):
         for i, x in enumerate(values):
-            values[i] = arrays_.as_array(x, what=f"input {i}")
+            checked: Any = arrays_.as_array(x, what=f"input {i}")
+            if isinstance(checked, np.ndarray):
+                checked = np.asarray(checked)  # a subclass may multiply in ways of its own
+            values[i] = checked
+        arrays_.namespace(*values)  # raises if there are several
     if [x.shape for x in values] != spec.shape_list:
         _refuse_shapes(values, spec)
     name = arrays_.namespace_name(values[0])
-    if len(kinds) > 1 and len({arrays_.namespace_name(x) for x in values}) > 1:
-        arrays_.namespace(*values)  # raises
-    if name != "numpy" and len({x.device for x in values}) > 1:
+    if name != "numpy" and len({x.device if name == "torch" else x.device.id for x in values}) > 1:
         raise BackendError(
             f"the arrays lie on several devices: {sorted({str(x.device) for x in values})}; "
             "move all of them to one first (contraction.arrays.to)."
         )
-    dtypes = {x.dtype for x in values}
-    if len(dtypes) > 1:
+    if len({x.dtype for x in values}) > 1:
         wanted = str(np.result_type(*(arrays_.dtype_name(x) for x in values)))
         for i, x in enumerate(values):
             values[i] = arrays_.to(x, dtype=wanted)
     return name
+
+
+def _is_checked(kind: Any, values: list[Any]) -> bool:
+    """Tell whether values of one type need no conversion: plain arrays of float dtypes."""
+    if kind is np.ndarray or kind.__module__.partition(".")[0] in ("torch", "cupy"):
+        return all(map(_is_float, {x.dtype for x in values}))
+    return False
+
+
+@lru_cache(maxsize=64)
+def _is_float(dtype: Any) -> bool:
+    if isinstance(dtype, np.dtype):
+        return dtype in _FLOATS
+    return str(dtype).rpartition(".")[2] in arrays_.DTYPES
 
 
 def _refuse_shapes(values: list[Any], spec: Spec) -> None:

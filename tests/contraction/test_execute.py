@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tnet
 from contraction import Spec, arrays, einsum, plan
-from contraction.errors import BackendError, ShapeError
+from contraction.errors import BackendError, DTypeError, ShapeError
 from strategies import DTYPES, NAMESPACES, graphs, networks, trees
 
 RTOL = {"float64": 1e-9, "complex128": 1e-9, "float32": 2e-3}
@@ -201,6 +201,25 @@ def test_no_run_allocates_more_than_its_peak(seed) -> None:
     finally:
         tracemalloc.stop()
     assert peak <= 8 * p.peak_size + 2e5  # einsum and matmul have buffers of their own
+
+
+def test_subclasses_of_arrays_are_plain_arrays(tmp_path) -> None:
+    x = np.arange(4.0).reshape(2, 2)
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix(x)
+    assert type(einsum("ab,ab->ab", matrix, x)) is np.ndarray
+    np.testing.assert_array_equal(einsum("ab,ab->ab", matrix, x), x * x)
+    mapped = np.memmap(tmp_path / "x", dtype=float, shape=(2, 2), mode="w+")
+    mapped[:] = x
+    np.testing.assert_array_equal(einsum("ab,bc->ac", mapped, mapped), x @ x)
+    with pytest.raises(DTypeError, match="masked"):
+        einsum("ab->a", np.ma.masked_array(x, x > 1))
+
+
+def test_foreign_byte_order_and_narrow_floats() -> None:
+    x = np.arange(4.0).reshape(2, 2)
+    np.testing.assert_array_equal(einsum("ab,bc->ac", x.astype(">f8"), x), x @ x)
+    assert einsum("ab,bc->ac", x.astype(np.float16), x.astype(np.float16)).dtype == np.float32
 
 
 def test_a_run_takes_the_shapes_of_its_plan_only() -> None:
