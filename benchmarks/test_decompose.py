@@ -161,7 +161,9 @@ def test_tolerances(benchmark, form, tol):
     with threadpool_limits(1):
         net = benchmark.pedantic(tnet.decompose, (x, form), {"tol": tol}, rounds=3)
     error = np.linalg.norm(net.to_dense() - x) / np.linalg.norm(x)
-    benchmark.extra_info.update(num_params=net.num_params, error=float(error), bound=net.error)
+    benchmark.extra_info.update(
+        num_params=net.num_params, error=float(error), bound=net.certificate.bound
+    )
     assert error <= tol
 
 

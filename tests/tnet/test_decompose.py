@@ -16,6 +16,7 @@ from contraction.errors import (
     PrecisionWarning,
     RankError,
     ShapeError,
+    StructureError,
 )
 from strategies import DTYPES, NAMESPACES, seeds, trees
 from tnet import ErrorKind, Method
@@ -389,6 +390,15 @@ def test_wide_and_deep_trees_need_no_recursion():
     s = np.linalg.svd(x, compute_uv=False)
     rank = next(iter(net.ranks.values()))
     assert np.isclose(net.error, np.linalg.norm(s[rank:]) / np.linalg.norm(s))
+
+
+def test_a_node_with_too_many_legs_is_named():
+    nodes = {"hub": [f"b{i}" for i in range(70)]} | {f"u{i}": [f"b{i}"] for i in range(70)}
+    nodes["u0"].append("x0")
+    nodes["u1"].append("x1")
+    star = tnet.Structure(nodes, {f"b{i}": 1 for i in range(70)} | {"x0": 3, "x1": 4})
+    with pytest.raises(StructureError, match="'hub' has 70 legs"):
+        tnet.decompose(data(0, (3, 4)), star)
 
 
 def test_the_method_is_reported():

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import Array, dtype_name, namespace
-from contraction.errors import NonFiniteError
+from contraction.errors import NonFiniteError, StructureError
 from contraction.factor import Basis, Method, left_basis
 from contraction.gram import empty_basis
 from contraction.truncation import Truncation
@@ -33,6 +33,7 @@ from tnet.trees import RootedTree
 SINGLE_TOL = 3e-3  # share of the norm above which single precision finds the same basis
 ENERGY_FLOOR = 32.0 * float(np.finfo(np.float64).eps)  # of a difference of squared norms
 SINGLE_ENTRIES = 1 << 17  # below, both precisions take as long
+MOST_AXES = 64  # of a NumPy array
 LARGEST_SHARE = 0.999  # a tolerance is below one
 
 
@@ -277,6 +278,11 @@ class _Run:
     def as_node(self, node: str, legs: Sequence[str], x: Array) -> Array:
         """Return `x` with axes `legs` (none of size one) in the axis order of `node`."""
         order = self.tree.structure.legs[node]
+        if len(order) > MOST_AXES:
+            raise StructureError(
+                f"node {node!r} has {len(order)} legs, and an array has at most {MOST_AXES} axes; "
+                "split it into several nodes."
+            )
         plain: Any = x.reshape(tuple(self.size[leg] for leg in legs))
         axes = tuple(legs.index(leg) for leg in order if leg in legs)
         moved = namespace(x).permute_dims(plain, axes) if axes else plain
