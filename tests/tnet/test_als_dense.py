@@ -229,6 +229,13 @@ def test_torch_follows_numpy(name, dtype):
     assert there.trace == pytest.approx(here.trace, rel=1e-8)
 
 
+@given(trees(max_nodes=5, max_size=4), st.sampled_from(DTYPES), seeds)
+def test_a_tree_is_fitted_at_least_as_well_as_it_is_decomposed(structure, dtype, seed):
+    x = to(rng(seed).standard_normal(structure.shape), dtype=dtype)
+    found = fit(x, structure, rng=rng(1), options=ALS(restarts=1, polish=0))
+    assert found.error <= tnet.decompose(x, structure).error + 100 * eps(dtype)
+
+
 def test_equal_generators_give_equal_results():
     structure = RECOVERED["triangle"]
     x = rng().standard_normal(structure.shape)
@@ -341,9 +348,9 @@ def test_many_nodes_use_intervals():
 def test_more_nodes_than_intervals_are_weighed_for():
     nodes = {f"n{i}": [f"b{i}", f"b{i + 1}"] for i in range(1, 80)}
     nodes = {"n0": ["x0", "b1"], **nodes, "n80": ["b80", "x1"]}
-    sizes = {"x0": 5, "x1": 6, **{f"b{i}": 1 for i in range(1, 81)}}
+    sizes = {"x0": 5, "x1": 6, **{f"b{i}": 3 for i in range(1, 81)}}
     structure = Structure(nodes, sizes, ("x0", "x1"))
-    x = np.outer(np.arange(5.0), np.arange(1.0, 7.0))
+    x = rng().standard_normal((5, 3)) @ rng(1).standard_normal((3, 6))
     assert fit(x, structure, rng=rng(2), options=ALS(tol=1e-6)).error <= 1e-6
 
 

@@ -63,16 +63,18 @@ class Target:
 
     def matrix(self, axes: tuple[int, ...], rows: int) -> Array:
         """Return the (scaled) data with axes in another order, as a matrix with `rows` rows."""
-        if axes not in self._copies:
+        x: Any = self._copies.get(axes)
+        if x is None:
             size = math.prod(self.shape)
             room = max(1, min(COPIES_KEPT, COPIES_ENTRIES // max(size, 1)))
-            while len(self._copies) >= room:
-                del self._copies[next(iter(self._copies))]
-            x: Any = self.x if self.scale == 1.0 else self.x / self.scale
+            for old in list(self._copies)[: len(self._copies) + 1 - room]:
+                self._copies.pop(old, None)  # another thread may have been faster
+            x = self.x if self.scale == 1.0 else self.x / self.scale
             if axes:
                 x = transposed(x, axes).reshape((-1,))
             self._copies[axes] = x
-        return self._copies[axes].reshape((rows, -1))
+        matrix: Array = x.reshape((rows, -1))
+        return matrix
 
 
 @dataclass(frozen=True, eq=False)

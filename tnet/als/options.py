@@ -32,8 +32,8 @@ class ALS:
     tol
         Relative error at which to stop; 0 runs until nothing more is gained.
     restarts
-        Most random starts; the next one is made only while `tol` is not reached. A fit with
-        `start=` runs from there alone.
+        Most starts; the next one is made only while `tol` is not reached. All are random, but
+        for the first one on a tree (see `fit`). A fit with `start=` runs from there alone.
     probe
         Most sweeps of one start.
     window, stall

@@ -147,18 +147,20 @@ def _hopeless(error: float, rival: float, winning: float | None) -> bool:
     return winning is not None and error > HOPELESS * winning and error > BEHIND * rival
 
 
-def race(problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.Generator) -> Race:
-    """Run the given starts, or random ones, and polish the best.
+def race(
+    problem: Problem, starts: Sequence[Run], options: ALS, rng: np.random.Generator, most: int
+) -> Race:
+    """Run the given starts, then random ones up to `most` together, and polish the best.
 
-    A random start follows only while the tolerance (or the rounding of the method) is not
+    The next start is made only while the tolerance (or the rounding of the method) is not
     reached.
     """
     enough = max(options.tol, problem.floor / 100.0)
     best: Run | None = None
     sweeps = made = 0
-    for k in range(len(starts) or options.restarts):
+    for k in range(most):
         infinite = Progress(math.inf, math.inf)
-        run = starts[k] if starts else Run(problem.random(rng), infinite)
+        run = starts[k] if k < len(starts) else Run(problem.random(rng), infinite)
         rival = math.inf if best is None else best.best.error
         run = advance(problem, run, options, sweeps=options.probe, least=options.stall, rival=rival)
         made += 1

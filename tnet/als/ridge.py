@@ -49,7 +49,8 @@ def chosen_ridge(
     if entries.count < FEW or check.norm == 0.0 or rest.norm == 0.0:
         return Choice(FALLBACK, None, 0)
     first = masked_problem(rest, structure, FIRST)
-    middle = race(first, [], dataclasses.replace(options, polish=0), rng)
+    probing = dataclasses.replace(options, polish=0)
+    middle = race(first, [], probing, rng, options.restarts)
     sweeps = middle.sweeps
     found = [(prediction_error(first, middle.winner.cores, check), FIRST, middle.winner.cores)]
     for ladder in LADDERS:

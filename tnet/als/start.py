@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,10 @@ def carried_over(net: Network, structure: Structure, *, rng: np.random.Generator
         size = structure.size.get(leg, 1)
         if size < old.size[leg]:
             _shrink(held, legs, old, leg, size)
-    like = next(iter(net.arrays.values()))
-    fresh = random_network(structure, rng=rng, like=like)
+    fresh: Mapping[str, Any] = {}
+    if not set(structure.node_names) <= set(held):
+        like = next(iter(net.arrays.values()))
+        fresh = random_network(structure, rng=rng, like=like).arrays
     return Network(
         structure,
         {
