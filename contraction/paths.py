@@ -25,6 +25,7 @@ Leaves = Sequence[tuple[int, ...]]
 ALL_TREES = 4  # inputs up to which every tree is tried
 EXACT = 10  # inputs up to which dynamic programming is cheap
 RECONFIGURED = 1000  # inputs up to which cotengra refines a tree
+ROTATED = 5e-5  # seconds of estimated run time from which small changes of a tree are tried
 WORTH = 5e-4  # seconds of estimated run time from which a long search pays
 TRIALS = 16
 EXTRA_FLOPS = 1.25  # of the fewest flops found, that a shorter estimated time may cost
@@ -168,7 +169,7 @@ def _search_connected(
     best = score.best([greedy])
     if count <= EXACT:
         best = score.best([best, _exact(leaves, canonical.output, sizes, objective)])
-        return _rotate(best, count, score)
+        return _rotate(best, count, score) if score.program(best).seconds > ROTATED else best
     if seconds is None and score.program(best).seconds < WORTH:
         return best
     trials = sorted(
@@ -198,8 +199,12 @@ class _Score:
 
     def best(self, trees: Iterator[Pairs] | Sequence[Pairs]) -> Pairs:
         """Return the best of `trees`, each with its steps in the order of least memory."""
-        ordered = (order_for_memory(build_tree(self.canonical, pairs)) for pairs in trees)
-        programs = {pairs: self.program(pairs) for pairs in dict.fromkeys(ordered)}
+        built = (build_tree(self.canonical, pairs) for pairs in trees)
+        steps = {order_for_memory(tree): sum(map(tree.step_size, tree.pairs)) for tree in built}
+        most = math.inf
+        if self.objective in (Objective.TIME, Objective.FLOPS):
+            most = EXTRA_FLOPS * min(steps.values())  # no need to lower the others
+        programs = {pairs: self.program(pairs) for pairs, n in steps.items() if n <= most}
         ceiling = EXTRA_FLOPS * min(program.flops for program in programs.values())
 
         def key(pairs: Pairs) -> tuple[float, ...]:
