@@ -13,6 +13,7 @@ from contraction.errors import RankError
 from contraction.truncation import check_rank
 from tnet.structure import Structure
 
+EXCHANGED = 32  # bonds; the exchanges cost the square of their number
 Squares: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -46,10 +47,11 @@ def allocate(
     Notes
     -----
     Two greedy runs, of which the one with the smaller sum of discarded squares (the squared
-    error bound of `tnet.truncate`) is returned: down from the full ranks, always giving up the
+    error bound of `tnet.truncate`) is kept: down from the full ranks, always giving up the
     value with the least square per parameter saved, then up again into what the budget leaves;
     and up from the smallest ranks. O(n log n) for n singular values: giving up a rank only ever
     makes the neighbouring values dearer per parameter, so a heap with stale entries is exact.
+    With up to 32 bonds, exchanges follow: give up one rank, grow elsewhere, keep what is better.
 
     Examples
     --------
@@ -75,13 +77,17 @@ def allocate(
     _shrink(down, least, squares, max_params)
     _grow(down, full, squares, max_params)
     _grow(smallest, full, squares, max_params)
-    return min((down, smallest), key=lambda ranks: _discarded(ranks.rank, squares)).rank
+    found = min((down, smallest), key=lambda ranks: _discarded(ranks.rank, squares))
+    if len(full) <= EXCHANGED:
+        found = _exchange(found, least, full, squares, max_params)
+    return found.rank
 
 
 class _Ranks:
     """Ranks under way, with the number of parameters of every node kept up to date."""
 
     def __init__(self, structure: Structure, rank: Mapping[str, int]) -> None:
+        self.structure = structure
         self.rank = dict(rank)
         self.holders = {bond: structure.holders[bond] for bond in rank}
         sizes = {**structure.size, **rank}
@@ -144,6 +150,30 @@ def _grow(
         ranks.change(bond, 1)
         if ranks.rank[bond] < full[bond]:
             heapq.heappush(heap, (worth(bond), bond))
+
+
+def _exchange(
+    ranks: _Ranks,
+    least: Mapping[str, int],
+    full: Mapping[str, int],
+    squares: Mapping[str, Squares],
+    budget: int,
+) -> _Ranks:
+    """Trade one rank of a bond for ranks elsewhere as long as that discards less."""
+    lost = _discarded(ranks.rank, squares)
+    better = True
+    while better:
+        better = False
+        for bond in full:
+            if ranks.rank[bond] <= least[bond]:
+                continue
+            trial = _Ranks(ranks.structure, ranks.rank)
+            trial.change(bond, -1)
+            _grow(trial, {**full, bond: trial.rank[bond]}, squares, budget)
+            now = _discarded(trial.rank, squares)
+            if now < lost * (1.0 - 1e-9):
+                ranks, lost, better = trial, now, True
+    return ranks
 
 
 def _discarded(rank: Mapping[str, int], squares: Mapping[str, Squares]) -> float:

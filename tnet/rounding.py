@@ -158,7 +158,7 @@ def _caps(net: Network, ranks: Mapping[str, int]) -> dict[str, int]:
                 f"there is no bond {bond!r} to truncate; the bonds are {list(net.ranks)[:12]}."
             )
         check_rank(rank, f"rank of {bond}")
-    return {bond: int(rank) for bond, rank in ranks.items()}
+    return {bond: int(rank) for bond, rank in ranks.items() if rank < net.ranks[bond]}
 
 
 def _cut(
@@ -255,7 +255,7 @@ def _network(net: Network, tree: RootedTree, cut: _Cut, allowed: float) -> Netwo
         center = None
     small = net.replace(arrays, center=center)
     total = sum(swept.tails.values())
-    noise = len(swept.tails) * cut.noise
+    noise = len(tree.bond) * cut.noise  # uncut bonds too: their bases are no better
     bound = math.sqrt(total + noise) + cut.unit
     lost = max(1.0 - swept.kept, 0.0)
     if swept.nested and total >= SURE * noise:
