@@ -18,6 +18,7 @@ from contraction.tree import Pair, Tree
 
 Order = tuple[int, ...]
 BATCH, KEPT, SUMMED = 0, 1, 2
+LITTLE = 1 << 13  # multiply-adds of a step that takes little more than its call
 
 
 class Kernel(enum.Enum):
@@ -152,6 +153,8 @@ def _candidates(
                 known = best.get(order)
                 if known is None or below + seconds < known.seconds:
                     best[order] = Candidate(below + seconds, order, way, i, j)
+    if step.b * step.m * step.n * step.k <= LITTLE:
+        width = min(width, 2)
     return sorted(best.values(), key=lambda c: c.seconds)[:width]
 
 
