@@ -146,6 +146,18 @@ def test_datasets_of_h5py_and_small_sources(tmp_path):
             assert np.linalg.norm(net.to_dense() - x) <= 1e-2 * np.linalg.norm(x)
 
 
+def test_a_small_memory_map_becomes_plain_arrays(tmp_path):
+    np.save(tmp_path / "x.npy", data((5, 6, 7)))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for structure in (
+        tnet.tucker,
+        tnet.Structure({"a": ("x", "y", "z")}, {"x": 5, "y": 6, "z": 7}),
+    ):
+        net = tnet.decompose(mapped, structure, tol=1e-2)
+        assert all(type(array) is np.ndarray for array in net.arrays.values())
+        assert all(not np.shares_memory(array, mapped) for array in net.arrays.values())
+
+
 def test_too_little_memory_is_said_before_anything_is_read():
     source = Lazy(data((30, 31, 32)))
     with pytest.raises(MemoryBudgetError, match=r"memory.*allows 1,000"):

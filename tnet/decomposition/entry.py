@@ -152,7 +152,7 @@ def opened(x: Any, memory: int | str | None) -> tuple[Any, int | None]:
         entries = math.prod(int(n) for n in x.shape)
         if COPIES * entries * np.dtype(x.dtype).itemsize > allowed:
             return x, allowed
-        x = np.asarray(x[(slice(None),) * len(x.shape)]) if sliced else x
+        x = np.asarray(x[(slice(None),) * len(x.shape)] if sliced else x)  # no memmap in a network
     return as_array(x, what="the tensor"), None
 
 
