@@ -264,3 +264,25 @@ def test_every_kernel(namespace, equation, shapes) -> None:
                       else arrays.to(x, namespace="torch") for x in xs]  # fmt: skip
             got = einsum(equation, *turned)
             np.testing.assert_allclose(arrays.to_numpy(got), want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_medium_networks_with_hyperindices(seed) -> None:
+    # beyond the exact search: greedy, noisy trials and reconfigured trees
+    rng = random.Random(seed)
+    count = rng.randint(11, 20)
+    inputs: list[list[int]] = [[] for _ in range(count)]
+    sizes = {}
+    for label in range(int(1.25 * count)):
+        sizes[label] = rng.choice([1, 2, 3])
+        for i in rng.sample(range(count), rng.choice([1, 2, 2, 2, 3, 4])):
+            inputs[i].append(label)
+    used = sorted({x for labels in inputs for x in labels})
+    spec = Spec(inputs, rng.sample(used, 3), sizes)
+    xs = draw_arrays(spec, seed)
+    canonical = spec.canonical
+    arguments = [part for x, t in zip(xs, canonical.inputs, strict=True) for part in (x, list(t))]
+    want = np.einsum(*arguments, list(canonical.output), optimize="greedy")
+    scale = float(np.max(np.abs(want)))
+    for p in (plan(spec), plan(spec, budget="20ms"), plan(spec, objective="size")):
+        np.testing.assert_allclose(p.run(xs), want, rtol=1e-8, atol=1e-9 * scale)
