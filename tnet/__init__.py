@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tnet.als.entries import Entries as Entries
     from tnet.als.entry import fit as fit
     from tnet.als.options import ALS as ALS
+    from tnet.als.options import FirstStart as FirstStart
     from tnet.als.options import Fit as Fit
     from tnet.als.options import FitOutcome as FitOutcome
     from tnet.als.start import carried_over as carried_over
@@ -78,7 +79,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.dense": ["Target"],
         "tnet.als.entries": ["Entries"],
         "tnet.als.entry": ["fit"],
-        "tnet.als.options": ["ALS", "Fit", "FitOutcome"],
+        "tnet.als.options": ["ALS", "FirstStart", "Fit", "FitOutcome"],
         "tnet.als.start": ["carried_over"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.convert": ["from_quimb", "from_tensorly", "to_quimb", "to_tensorly"],

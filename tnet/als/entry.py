@@ -13,10 +13,10 @@ from contraction.errors import BackendError, DTypeError, InputError, ShapeError,
 from tnet.als.dense import Target, dense_problem
 from tnet.als.entries import Entries, checked_mask, observed
 from tnet.als.masked import masked_problem
-from tnet.als.options import ALS, Fit, FitOutcome
+from tnet.als.options import ALS, FirstStart, Fit, FitOutcome
 from tnet.als.race import Problem, Race, Run, race
 from tnet.als.ridge import Choice, chosen_ridge, prediction_error
-from tnet.als.start import balanced, carried_over
+from tnet.als.start import balanced, carried_over, spanning_tree
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
 from tnet.structure import Structure
@@ -74,8 +74,8 @@ def fit(
     Nothing missing: the projected sweep on a dimension tree, two products with the data
     (4 |X| cut flops) per sweep whatever the number of nodes, at most one permuted copy of the
     data in memory. Each node solves proximally regularised normal equations by Cholesky, with
-    QR as the fall-back, so the error never rises. On a tree the first start is `decompose`,
-    whose error is never exceeded.
+    QR as the fall-back, so the error never rises. The first start is the decomposition of a
+    spanning tree, so on a tree the error of `decompose` is never exceeded.
 
     Missing entries: each node solves ridge-regularised normal equations over the observed
     entries, m C^2 flops for m entries and a node with C numbers per own index; memory m C. The
@@ -103,7 +103,7 @@ def fit(
     if isinstance(data, Target):
         problem = dense_problem(data, structure)
         most = options.restarts if start is None else 1
-        if start is None and structure.is_tree:
+        if start is None and options.first is FirstStart.DECOMPOSED:
             start = _decomposed(data, structure)
         done = race(problem, _starts(problem, start, rng), options, rng, most)
         return _fit(problem, done, begun, None, 0.0)
@@ -149,11 +149,14 @@ def _read(
     return (Target(dense) if found is None else found), test
 
 
-def _decomposed(target: Target, structure: Structure) -> Network:
-    """Return the quasi-optimal network of a tree, which no random start is sure to find."""
+def _decomposed(target: Target, structure: Structure) -> Network | None:
+    """Return the quasi-optimal network on a spanning tree, if that is of use."""
+    tree = spanning_tree(structure)
+    if tree is None:
+        return None
     from tnet.decomposition.entry import decompose  # which itself fits graphs with cycles
 
-    return decompose(target.x, structure)
+    return decompose(target.x, tree)
 
 
 def _starts(problem: Problem, start: Network | None, rng: np.random.Generator) -> list[Run]:

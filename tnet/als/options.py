@@ -23,6 +23,13 @@ class FitOutcome(Enum):
     LOST_RACE = "no start could come near `winning_error`: try another structure"
 
 
+class FirstStart(Enum):
+    """Where the first start of a fit comes from; the others are random."""
+
+    DECOMPOSED = "the decomposition of a spanning tree of the largest bonds, if there is one"
+    RANDOM = "random as the others: cheaper for small tensors, and worse on measured data"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ALS:
     """How alternating least squares runs.
@@ -32,8 +39,10 @@ class ALS:
     tol
         Relative error at which to stop; 0 runs until nothing more is gained.
     restarts
-        Most starts; the next one is made only while `tol` is not reached. All are random, but
-        for the first one on a tree (see `fit`). A fit with `start=` runs from there alone.
+        Most starts; the next one is made only while `tol` is not reached. A fit with `start=`
+        runs from there alone.
+    first
+        What the first start is. With missing entries all starts are random.
     probe
         Most sweeps of one start.
     window, stall
@@ -63,6 +72,7 @@ class ALS:
 
     tol: float = 0.0
     restarts: int = 6
+    first: FirstStart = FirstStart.DECOMPOSED
     probe: int = 40
     window: int = 8
     stall: float = 0.02

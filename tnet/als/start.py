@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,14 +118,13 @@ def _grown(
     wanted = structure.legs[node]
     for axis in reversed(range(len(legs))):
         if legs[axis] not in wanted:
-            x = xp.take(x, xp.asarray([0]), axis=axis)
-            x = x.reshape((*x.shape[:axis], *x.shape[axis + 1 :]))
+            x = x[(*(slice(None) for _ in range(axis)), 0)]
             legs = legs[:axis] + legs[axis + 1 :]
     fresh = [leg for leg in wanted if leg not in legs]
     x = x.reshape((*x.shape, *(1 for _ in fresh)))
     legs = [*legs, *fresh]
     x = transposed(x, tuple(legs.index(leg) for leg in wanted))
-    size = float(xp.linalg.vector_norm(x)) / max(1.0, float(np.sqrt(x.size)))
+    size = float(xp.linalg.vector_norm(x)) / max(1.0, math.sqrt(math.prod(x.shape)))
     for axis, leg in enumerate(wanted):
         more = structure.size[leg] - int(x.shape[axis])
         if more <= 0:
@@ -135,6 +135,38 @@ def _grown(
         x = xp.concat((x, pad), axis=axis)
     out: Array = x
     return out
+
+
+def spanning_tree(structure: Structure) -> Structure | None:
+    """Return the graph without the smallest bonds that close its cycles.
+
+    None where that is no use: there are hyperbonds, or a node without modes would hang on one
+    bond alone.
+
+    Examples
+    --------
+    >>> from tnet import tensor_ring
+    >>> spanning_tree(tensor_ring((4, 5, 6), [3, 2, 4])).bonds
+    ('g2-g0', 'g0-g1')
+    """
+    if structure.hyperbonds:
+        return None
+    part = {node: node for node in structure.node_names}
+    gone = set()
+    for bond in sorted(structure.bonds, key=lambda b: -structure.size[b]):
+        ends = list(structure.holders[bond])
+        for k, end in enumerate(ends):
+            while part[end] != end:
+                part[end] = end = part[part[end]]
+            ends[k] = end
+        if ends[0] == ends[1]:
+            gone.add(bond)
+        part[ends[0]] = ends[1]
+    open_legs = set(structure.open_legs)
+    nodes = [(n, tuple(x for x in legs if x not in gone)) for n, legs in structure.nodes]
+    if any(len(legs) <= 1 and open_legs.isdisjoint(legs) for _, legs in nodes):
+        return None
+    return Structure(nodes, structure.sizes, structure.modes)
 
 
 def balanced(arrays: dict[str, Array], scale: float) -> dict[str, Array]:
