@@ -102,10 +102,11 @@ def test_without_a_tolerance_rounding_is_reached(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", tnet.FirstStart)
 @pytest.mark.parametrize("name", ["train", "ring", "triangle", "tucker", "small ring"])
-def test_six_restarts_recover_planted_networks(name):
+def test_six_restarts_recover_planted_networks(name, first):
     structure = RECOVERED[name]
-    options = ALS(tol=1e-4, polish=0)
+    options = ALS(tol=1e-4, polish=0, first=first)
     errors = [
         fit(planted(structure, seed), structure, rng=rng(1000 + seed), options=options).error
         for seed in range(50)
