@@ -12,6 +12,8 @@ from contraction.errors import InputError, ShapeError
 from contraction.linalg import adjoint, eigh, identity_like
 from contraction.svd_ladder import exponent, failures_of_lapack, scaled_back, times_power
 
+LIFT = 4.0  # what is added to the diagonal of a singular Gram matrix, in eps times its trace
+
 
 def r_factor(x: Array) -> Array:
     """Return R with R^H R = x^H x by a QR factorisation that never forms Q.
@@ -67,7 +69,7 @@ def gram_factor(x: Array) -> Array:
     Returns
     -------
     Array
-        (n, n). Where the Gram matrix is singular to rounding, n eps times its trace is added to
+        (n, n). Where the Gram matrix is singular to rounding, 4 eps times its trace is added to
         the diagonal; if even that is not enough, R is a square root from the eigenvectors.
 
     Notes
@@ -84,14 +86,13 @@ def gram_factor(x: Array) -> Array:
     xp = namespace(x)
     G: Any = adjoint(x, xp) @ x
     trace = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
-    n = G.shape[0]
     if not math.isfinite(trace):
         require_finite(x, what="the matrix to factorise")
         raise InputError("the squares of the entries overflow; scale the matrix first.")
     if trace == 0.0:
         zero: Array = xp.zeros_like(G)
         return zero
-    for lift in (0.0, n * eps(x)):
+    for lift in (0.0, LIFT * eps(x)):
         try:
             L = xp.linalg.cholesky(G + lift * trace * identity_like(G, xp) if lift else G)
         except failures_of_lapack():

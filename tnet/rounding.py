@@ -27,6 +27,7 @@ from tnet.trees import RootedTree, rooted
 
 SMALL_RANK = 16  # below, QR costs no more than a Gram matrix
 SURE = 1e3  # a weight this many times the noise is trusted to three digits
+CLEAR = 50.0  # an error this many times the rounding is exact to a few digits
 BAD_GAUGE = 1e4  # noise per node, in units of eps, beyond which the network is regauged first
 NOISE = 8.0  # amplitudes below NOISE eps (times the amplification) are rounding
 
@@ -34,9 +35,9 @@ NOISE = 8.0  # amplitudes below NOISE eps (times the amplification) are rounding
 class Rounding(Enum):
     """How `truncate` finds the singular vectors of the bonds."""
 
-    AUTO = "auto"  # GRAM where its accuracy is enough for what was asked, else QR_SVD
+    AUTO = "auto"  # GRAM for ranks where it pays and requests it can serve, else QR_SVD
     QR_SVD = "qr+svd"  # accurate to eps
-    GRAM = "gram"  # accurate to sqrt(eps), several times faster for ranks of some dozens
+    GRAM = "gram"  # accurate to sqrt(eps); where that is not enough, QR_SVD all the same
 
 
 def truncate(
@@ -171,9 +172,9 @@ def _cut(
     tol = (truncation.tol - used) / (1.0 + used) if fresh else None
     cut: _Cut | None = None
     if how is Rounding.GRAM or (how is Rounding.AUTO and _promising(net, tol, caps)):
-        cut = _attempt(net, tree, truncation, tol, caps, gram=True, force=how is Rounding.GRAM)
+        cut = _attempt(net, tree, truncation, tol, caps, gram=True)
     if cut is None:
-        cut = _attempt(net, tree, truncation, tol, caps, gram=False, force=True)
+        cut = _attempt(net, tree, truncation, tol, caps, gram=False)
     assert cut is not None
     return _network(net, tree, cut, max(truncation.tol, used))
 
@@ -202,9 +203,8 @@ def _attempt(
     caps: Mapping[str, int],
     *,
     gram: bool,
-    force: bool,
 ) -> _Cut | None:
-    """Sweep once; None if the Gram way turned out too inaccurate (unless `force`)."""
+    """Sweep once; None if the Gram way turned out too inaccurate for what was asked."""
     cores = cores_of(net)
     factor = gram_factor if gram else r_factor
     lower = lower_sides(net, tree, cores, factor, every=False)
@@ -212,7 +212,7 @@ def _attempt(
     lost, bonds, unit = amplification(net, tree, cores, upper), len(upper), eps(net.dtype)
     if not gram and lost > BAD_GAUGE * len(cores) and net.center is None:
         better = orthogonalize(net, tree.root)
-        return _attempt(better, tree, truncation, tol, caps, gram=False, force=True)
+        return _attempt(better, tree, truncation, tol, caps, gram=False)
     rounding = NOISE * unit * math.sqrt(lost)
     noise = unit * lost if gram else rounding**2
     # what counts as zero: the noise along the signal only, since the rest is an estimate
@@ -221,11 +221,11 @@ def _attempt(
     budget: float | None = None
     if tol is not None:
         budget = max(max(tol - rounding, 0.0) ** 2 - bonds * noise, 0.0)
-        if gram and not force and tol and budget < SURE * noise * bonds:
+        if gram and tol and budget < SURE * noise * bonds:
             return None
     limits = Limits(budget=budget, floor=floor, caps=caps, min_rank=truncation.min_rank)
     swept = sweep(net, tree, cores, upper, limits, gram=gram)
-    if gram and not force and not tol and _unsure(swept, noise):
+    if gram and not tol and _unsure(swept, noise):
         return None
     return _Cut(swept, noise, rounding)
 
@@ -258,9 +258,14 @@ def _network(net: Network, tree: RootedTree, cut: _Cut, allowed: float) -> Netwo
     noise = len(tree.bond) * cut.noise  # uncut bonds too: their bases are no better
     bound = math.sqrt(total + noise) + cut.unit
     lost = max(1.0 - swept.kept, 0.0)
-    if swept.nested and total >= SURE * noise:
+    clear = CLEAR * cut.unit  # below, the rounding of the network itself shows
+    if not tree.bond:
+        return _certified(
+            small, net, Certificate(error=0.0, kind=ErrorKind.EXACT, bound=0.0, allowed=allowed)
+        )
+    if swept.nested and total >= max(SURE * noise, clear**2):
         error, kind = math.sqrt(total), ErrorKind.EXACT
-    elif lost >= SURE * eps(net.dtype) * len(arrays) and lost >= SURE * noise:
+    elif lost >= max(10.0 * SURE * eps(net.dtype) * len(arrays), SURE * noise, clear**2):
         error, kind = min(math.sqrt(lost), bound), ErrorKind.EXACT
     else:
         error, kind = bound, ErrorKind.BOUND

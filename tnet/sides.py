@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from contraction.arrays import Array, Namespace, dtype_name, namespace, namespace_by_name
+from contraction.arrays import Array, Namespace, dtype_name, eps, namespace, namespace_by_name
 from contraction.svd_ladder import exponent, norm, times_power
 from tnet._axes import apply_matrix, unfold
 from tnet.network import Network
@@ -107,6 +107,8 @@ def _side(W: Array, shift: int, axis: int, core: Core, others: Dress, factor: Fa
     size = math.ldexp(found.size, min(max(found.shift, -2000), 1000))
     expected = core.size  # the norm if the factors had no preferred direction
     aligned, isotropic = 1.0, 1.0
+    if size > 0.0:  # what regularising a singular Gram matrix has added
+        aligned += max((size / norm(W)) ** 2 - 1.0, 0.0) / eps(W)
     for _, side in others:
         if side.R is not None:
             expected *= side.size / math.sqrt(side.rank)
