@@ -67,6 +67,9 @@ def register(subparsers: Any) -> None:
     again.add_argument("--tol", type=parse_tolerance, metavar="T", help="another relative error")
     again.add_argument("--max-params", type=parse_count, metavar="B", help="other most parameters")
     again.add_argument("--force", action="store_true", help="go on although the data changed")
+    again.add_argument(
+        "--repair", action="store_true", help="put aside what follows a damaged journal line"
+    )
 
 
 def run_search(args: argparse.Namespace, console: Console) -> int:
@@ -106,10 +109,12 @@ def run_search(args: argparse.Namespace, console: Console) -> int:
 def run_resume(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet resume`."""
     from structure_search import resume
-    from structure_search.journal import read_config, read_run
+    from structure_search.journal import read_config, read_run, repair
 
     folder = Path(args.run)
     read_config(folder)
+    if args.repair and (aside := repair(folder)) is not None:
+        console.note(f"the journal was damaged; what followed is in {aside}")
     record = read_run(folder)
     objective = _objective(args)
     budget = _budget(args.budget, len(record.evaluations))

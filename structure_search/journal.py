@@ -104,11 +104,44 @@ def read_events(path: Path) -> tuple[list[dict[str, Any]], int]:
             if bad or event.get("seq") != len(events):
                 raise CheckpointError(
                     f"line {bad or number} of {path} is damaged, and lines after it are not; "
-                    "restore the file, or keep the lines before and remove the rest."
+                    "restore the file, or keep the lines before it: tnet resume --repair "
+                    "(structure_search.journal.repair) puts the rest aside."
                 )
             events.append(event)
             good += len(line)
     return events, good
+
+
+def repair(folder: str | os.PathLike[str]) -> Path | None:
+    """Keep the lines of a damaged journal up to the damage, and put the rest aside.
+
+    Returns the file with the rest, or None if the journal was sound. Evaluations after the
+    damage are done again when the run goes on.
+
+    Raises
+    ------
+    RunLockedError
+        A process works in the folder.
+    """
+    from structure_search.locking import run_lock
+
+    root = Path(folder)
+    read_config(root)
+    with run_lock(root):
+        path = root / EVENTS
+        content = path.read_bytes() if path.exists() else b""
+        good = count = 0
+        for line in content.splitlines(keepends=True):
+            event = decode_event(line)
+            if event is None or event.get("seq") != count:
+                break
+            good, count = good + len(line), count + 1
+        if good == len(content):
+            return None
+        aside = root / f"events.damaged-{int(time.time())}.jsonl"
+        atomic.write_bytes(aside, content[good:])
+        atomic.write_bytes(path, content[:good])
+        return aside
 
 
 class Journal:

@@ -236,6 +236,8 @@ def _task(
     if data.ndim == 0 or 0 in tuple(data.shape):
         raise ShapeError(f"the data need at least one entry and one mode, got {data.shape}.")
     require_finite(data, what="the data")
+    # one order in memory, whatever the caller's: equal data shall give equal searches
+    data = namespace(data).reshape(namespace(data).reshape(data, (-1,)), tuple(data.shape))
     named = _named(tuple(int(n) for n in data.shape), modes, start)
     return Task(
         x=data,

@@ -74,7 +74,7 @@ class Proposal:
         Replaces the fit: returns the fitted network with its certificate.
     sweeps, restarts
         Sweeps for each start, and the number of random starts tried (also after `start`, if
-        that misses `useful`).
+        that ends far from the error that is enough).
     before
         Effort (sweeps) already in `start`. A structure that was given at least
         ``before + sweeps`` is answered from the cache.

@@ -47,7 +47,8 @@ class Greedy(AbstractMethod):
     trial_sweeps, sweeps
         Sweeps for a trial, and after a step.
     fit_sweeps, restarts
-        Sweeps for a smaller structure from the present network, and random starts after that.
+        Sweeps for a smaller structure from the present network, and random starts after that
+        (none where the first fit comes within half of the error allowed, relative to it).
     inner_nodes
         Whether nodes without a mode may appear.
     max_degree

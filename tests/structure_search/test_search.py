@@ -108,6 +108,19 @@ def test_equal_generators_give_equal_searches() -> None:
     assert [(e.request, e.error) for e in one.trace] == [(e.request, e.error) for e in two.trace]
 
 
+def test_the_layout_in_memory_makes_no_difference() -> None:
+    x = ring(2)
+    goal = RelativeError(tol=1e-2)
+    turned = np.ascontiguousarray(x.transpose(2, 0, 3, 1)).transpose(1, 3, 0, 2)
+    assert turned.strides != x.strides
+    traces = [
+        search(y, method=Greedy(), objective=goal, rng=np.random.default_rng(5)).trace
+        for y in (x, turned, np.asfortranarray(x))
+    ]
+    for trace in traces[1:]:
+        assert [(e.request, e.error) for e in trace] == [(e.request, e.error) for e in traces[0]]
+
+
 def test_limits_end_the_search() -> None:
     x = ring(3)
     goal = RelativeError(tol=1e-8)

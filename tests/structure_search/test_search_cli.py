@@ -97,7 +97,13 @@ def test_changed_data_and_damage(array: Path, tmp_path: Path, capsys) -> None:
     np.save(array, x)
     path = folder / "events.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"index":1', b'"index":7', 1))
-    assert run(capsys, "resume", folder)[0] == 7
+    code, _, err = run(capsys, "resume", folder)
+    assert code == 7
+    assert "--repair" in err
+    code, _, err = run(capsys, "resume", folder, "--repair", "--budget", 500)
+    assert code == 0, err
+    assert len(list(folder.glob("events.damaged-*.jsonl"))) == 1
+    assert run(capsys, "resume", folder, "--repair")[0] == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
