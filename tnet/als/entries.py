@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from contraction import arrays as arrays_
-from contraction.arrays import Array, namespace
+from contraction.arrays import Array, namespace, namespace_name
 from contraction.errors import DTypeError, InputError, ShapeError
 
 
@@ -84,8 +84,13 @@ class Entries:
         """Return some of the entries."""
         chosen = np.asarray(rows)
         xp = namespace(self.values)
-        where = xp.asarray(chosen, device=arrays_.device(self.values))
-        return Entries(self.indices[chosen], xp.take(self.values, where, axis=0), self.shape)
+        values = xp.take(self.values, beside(chosen, self.values), axis=0)
+        return Entries(self.indices[chosen], values, self.shape)
+
+
+def beside(host: np.ndarray[Any, np.dtype[Any]], like: Array) -> Any:
+    """Return a host array in the namespace and on the device of `like`."""
+    return arrays_.to(host, namespace=namespace_name(like), device=arrays_.device(like))
 
 
 def observed(x: Array, mask: Array | None = None, *, always: bool = False) -> Entries | None:
@@ -131,7 +136,7 @@ def observed(x: Array, mask: Array | None = None, *, always: bool = False) -> En
             "fitted."
         )
     flat = x.reshape((-1,))
-    values = xp.take(flat, xp.asarray(where, device=arrays_.device(x)), axis=0)
+    values = xp.take(flat, beside(where, x), axis=0)
     return Entries(np.stack(np.unravel_index(where, shape), axis=1), values, shape)
 
 
@@ -145,6 +150,4 @@ def checked_mask(mask: Array, x: Array) -> Any:
         )
     if tuple(mask.shape) != tuple(x.shape):
         raise ShapeError(f"`mask` has shape {tuple(mask.shape)}, x has {tuple(x.shape)}.")
-    xp = namespace(x)
-    beside: Any = xp.asarray(arrays_.to_numpy(mask), device=arrays_.device(x))
-    return beside
+    return beside(arrays_.to_numpy(mask), x)

@@ -20,7 +20,7 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
-from tnet.als.entries import Entries
+from tnet.als.entries import Entries, beside
 from tnet.als.entry_program import EntryProgram, EntryVisit, compile_entry_program
 from tnet.als.kernels import DOUBLE, PROXIMAL
 from tnet.als.race import Progress
@@ -215,14 +215,13 @@ def node_key(modes: tuple[str, ...], structure: Structure, entries: Entries) -> 
 def keys_of(program: EntryProgram, entries: Entries, like: Array) -> dict[tuple[int, ...], Array]:
     """Return, per group of nodes that some visit gathers, the row of each entry."""
     layout = program.layout
-    xp = namespace(like)
     found: dict[tuple[int, ...], Array] = {}
     for visit in (*program.visits, program.whole):
         for source in visit.sources:
             if source.keyed and source.nodes not in found:
                 modes = tuple(m for k in source.nodes for m in layout.own[layout.names[k]])
                 key = node_key(modes, layout.structure, entries)
-                found[source.nodes] = xp.asarray(key, device=arrays_.device(like))
+                found[source.nodes] = beside(key, like)
     return found
 
 

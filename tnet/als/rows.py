@@ -11,6 +11,7 @@ import numpy as np
 from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace, namespace_name
 from contraction.errors import ConvergenceError
+from tnet.als.entries import beside
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 PER_BLOCK = 16  # entries that starting a block is worth
@@ -68,11 +69,10 @@ def row_plan(key: np.ndarray[Any, np.dtype[np.int64]], rows: int, like: Array) -
     places = begins[:, None] + np.arange(length)
     valid = places < ends[row_of_block][:, None]
     entries = order[np.where(valid, places, 0)]
-    xp, where = namespace(like), arrays_.device(like)
     filled = None
     if not valid.all():
-        filled = xp.astype(xp.asarray(valid, device=where), like.dtype)
-    return RowPlan(xp.asarray(entries, device=where), filled, row_of_block, rows)
+        filled = namespace(like).astype(beside(valid, like), like.dtype)
+    return RowPlan(beside(entries, like), filled, row_of_block, rows)
 
 
 def segment_sums(total: Any, ids: np.ndarray[Any, np.dtype[np.int64]], parts: Any) -> Any:
@@ -84,7 +84,7 @@ def segment_sums(total: Any, ids: np.ndarray[Any, np.dtype[np.int64]], parts: An
         total[ids[starts]] += np.add.reduceat(parts, starts, axis=0)
         return total
     xp = namespace(total)
-    where = xp.asarray(ids, device=arrays_.device(total))
+    where = beside(ids, total)
     if namespace_name(total) == "torch":
         return total.index_add(0, where, parts)
     xp.add.at(total, where, parts)
