@@ -140,6 +140,7 @@ def _described(record: Record) -> dict[str, Any]:
             "bound": _finite_or_none(certificate.bound),
             "discarded": {k: _finite_or_none(v) for k, v in certificate.discarded.items()},
             "methods": dict(certificate.methods),
+            "allowed": certificate.allowed,
         },
         "history": list(record.history),
     }
@@ -298,9 +299,9 @@ def _shape(name: str, count: int, dtype: str, tensor: Any) -> list[int]:
 def _certificate(data: Any) -> Certificate | None:
     if data is None:
         return None
-    keys = {"error", "kind", "bound", "discarded", "methods"}
+    keys = {"error", "kind", "bound", "discarded", "methods", "allowed"}
     _need(isinstance(data, dict) and set(data) == keys, "its certificate has other keys")
-    numbers = [data["error"], data["bound"]]
+    numbers = [data["error"], data["bound"], data["allowed"]]
     discarded, methods = data["discarded"], data["methods"]
     _need(isinstance(discarded, dict) and isinstance(methods, dict), "its certificate is wrong")
     _need(_is_texts(list(methods.values())), "its certificate's methods are no texts")
@@ -314,6 +315,7 @@ def _certificate(data: Any) -> Certificate | None:
             bound=_or_infinite(data["bound"]),
             discarded={bond: _or_infinite(value) for bond, value in discarded.items()},
             methods=methods,
+            allowed=None if data["allowed"] is None else float(data["allowed"]),
         )
     except (ValueError, TypeError, OverflowError) as error:
         raise _DamageError(f"its certificate is wrong ({error})") from None

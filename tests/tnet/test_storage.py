@@ -40,7 +40,11 @@ def sample(dtype="float64", **how):
         tnet.tensor_ring((3, 4, 2), 2), rng=np.random.default_rng(0), dtype=dtype
     )
     certificate = tnet.Certificate(
-        error=0.1, kind=tnet.ErrorKind.ESTIMATE, discarded={"g0-g1": 0.05}, methods={"g0-g1": "svd"}
+        error=0.1,
+        kind=tnet.ErrorKind.ESTIMATE,
+        discarded={"g0-g1": 0.05},
+        methods={"g0-g1": "svd"},
+        allowed=0.2,
     )
     return tnet.Network(net.structure, net.arrays, "g1", certificate)
 
@@ -386,3 +390,13 @@ def test_20000_nodes(tmp_path):
     net = tnet.random_network(s, rng=np.random.default_rng(0))
     tnet.save(tmp_path / "a", net)
     same_bits(tnet.load(tmp_path / "a"), net)
+
+
+def test_a_loaded_network_remembers_the_tolerance_it_has_used(tmp_path):
+    rng = np.random.default_rng(0)
+    net = tnet.random_network(tnet.tensor_train((6,) * 5, 5), rng=rng)
+    rule = tnet.Truncation(tol=0.3)
+    small = tnet.truncate(net, rule)
+    tnet.save(tmp_path / "small.tnet", small)
+    again = tnet.truncate(tnet.load(tmp_path / "small.tnet"), rule)
+    assert dict(again.ranks) == dict(small.ranks)
