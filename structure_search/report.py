@@ -183,7 +183,7 @@ def _headline(run: RunRecord, best: Best | None) -> str:
         (
             "search",
             f"{run.elapsed:.1f} s",
-            f"{len(run.evaluations):,} evaluations, seed {run.config.get('seed')}",
+            f"{len(run.evaluations):,} evaluations{_seed(run)}",
         ),
     ]
     body = "".join(
@@ -200,6 +200,11 @@ def _headline(run: RunRecord, best: Best | None) -> str:
         f'<section class="head"><div class=cards>{body}</div>{advice}'
         f"<p>Go on with <code>{escape(resume_command(run))}</code></p></section>"
     )
+
+
+def _seed(run: RunRecord) -> str:
+    entropy = run.config.get("entropy")
+    return "" if entropy is None else f", seed {entropy}"
 
 
 def _error_note(run: RunRecord, best: Best) -> str:

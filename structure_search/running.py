@@ -118,7 +118,7 @@ def search(
     if run is None:
         return drive(task, NetworkStore(like=task.x), None, None)
     folder = Path(run)
-    run_folder.create(folder, _config(task, source or {}))
+    run_folder.create(folder, _config(task, source or {}, _entropy(rng)))
     return _in_folder(task, folder)
 
 
@@ -271,7 +271,13 @@ def _named(
     return named
 
 
-def _config(task: Task, source: Mapping[str, Any]) -> dict[str, Any]:
+def _entropy(rng: np.random.Generator) -> int | None:
+    """Return the number that `rng` was seeded with, if it is one: what people call the seed."""
+    entropy = getattr(rng.bit_generator.seed_seq, "entropy", None)
+    return int(entropy) if isinstance(entropy, (int, np.integer)) else None
+
+
+def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[str, Any]:
     about = {
         **run_folder.to_plain(dict(source)),
         "shape": list(map(int, task.x.shape)),
@@ -284,6 +290,7 @@ def _config(task: Task, source: Mapping[str, Any]) -> dict[str, Any]:
         "method": run_folder.to_plain(method_to_dict(task.method)),
         "objective": objective_to_dict(task.objective),
         "seed": task.seed,
+        "entropy": entropy,
         "max_evaluations": task.max_evaluations,
         "max_seconds": task.max_seconds,
         "start": None if task.start is None else task.start.to_dict(),
