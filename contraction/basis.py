@@ -47,7 +47,7 @@ from contraction.gram import (
     triangle,
     wide,
 )
-from contraction.leading import leading
+from contraction.leading import leading_eigenpairs
 from contraction.linalg import adjoint, qr, svd
 from contraction.svd_ladder import times_power
 from contraction.truncation import Truncation
@@ -58,6 +58,7 @@ SAFE_SQUARES = (1e-250, 1e250)  # outside, squared norms under- or overflow: sca
 SAFE_SINGLE_SQUARES = (1e-30, 1e30)
 SINGLE_FLOOR = 1e-7  # of the squared norm: what products in single precision may misjudge
 NOISE = 8.0  # a tail below NOISE * eps * norm is rounding, never signal
+UNASKED = 8  # share of the size to try for where no rank is given
 DOUBLE = float(np.finfo(np.float64).eps)
 Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -275,24 +276,31 @@ def _by_gram(
     if not safe[0] < total < safe[1]:
         solve = partial(_by_gram, truncation=truncation, method=method, trusting=trusting)
         return _rescaled(x, allowed, solve)
-    squares, V = leading(G, truncation.max_rank)
-    size = math.sqrt(total)
-    unit = SINGLE_FLOOR if single else 4.0 * DOUBLE * math.sqrt(int(G.shape[0]))
+    size, n = math.sqrt(total), int(G.shape[0])
+    unit = SINGLE_FLOOR if single else 4.0 * DOUBLE * math.sqrt(n)
     floor = math.sqrt(unit) * size
     limit = truncation.tol * size if allowed is None else allowed
-    rank = truncation.rank(
-        np.sqrt(squares).tolist(), allowed=goal(truncation, allowed, size, floor)
-    )
-    tail, lost = float(squares[rank:].sum()), GRAM_TOL**2 * float(squares[0])
-    clear = float(squares[-1] if rank == len(squares) else tail) >= lost
+    within = goal(truncation, allowed, size, floor)
+
+    def choose(squares: Values, trace: float) -> int | None:
+        known = squares
+        if len(squares) < n:  # all others together
+            known = np.append(squares, max(trace - float(squares.sum()), 0.0))
+        rank = truncation.rank(np.sqrt(known).tolist(), allowed=within)
+        return rank if rank <= len(squares) else None
+
+    found = leading_eigenpairs(G, choose, guess=truncation.max_rank or n // UNASKED)
+    V, rank = found.vectors, len(found.values)
+    lost = GRAM_TOL**2 * float(found.values[0])
+    clear = (float(found.values[-1]) if rank == n else found.left) >= lost
     if not (trusting or clear or limit >= GRAM_TOL * size):
         return None
-    U = V[:, :rank] if M is None else qr(_wide_product(M, V[:, :rank], xp))[0]
+    U = V if M is None else qr(_wide_product(M, V, xp))[0]
     return Basis(
         U=cast(U, dtype_name(x.like)),
         norm=size,
-        discarded=math.sqrt(tail),
-        floor=NOISE * DOUBLE * size if rank == int(G.shape[0]) else floor,  # nothing was cut
+        discarded=math.sqrt(found.left),
+        floor=NOISE * DOUBLE * size if rank == n else floor,  # nothing was cut
         method=method,
     )
 

@@ -1,86 +1,203 @@
-"""The largest eigenvalues of a small Gram matrix, and no more work than they need."""
+"""The leading eigenpairs of a positive semidefinite matrix, and no more work than they need."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from contraction.arrays import Array, namespace_name, require_finite, to_numpy
-from contraction.linalg import eigh
+from contraction.arrays import (
+    Array,
+    Namespace,
+    device,
+    dtype_name,
+    eps,
+    namespace,
+    namespace_name,
+    require_finite,
+    to,
+    to_numpy,
+)
+from contraction.linalg import adjoint, eigh
+from contraction.svd_ladder import failures_of_lapack
 
 GUARD = 8  # vectors iterated beside the wanted ones
+WORTH = 64  # below this size all eigenpairs cost no more than some
 ROUNDS = 4
-SETTLED = 1e-6  # share of the discarded weight by which the choice may miss the optimum
+SETTLED = 1e-6  # share of the weight left out by which the choice may miss the optimum
+ROUNDING = 16.0  # times eps times the trace: weight that is no more than rounding
+Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Choose: TypeAlias = Callable[[Values, float], int | None]
 
 
-def leading(G: Array, cap: int | None) -> tuple[np.ndarray[Any, np.dtype[np.float64]], Array]:
-    """Return eigenvalues, descending, clipped at zero, and eigenvectors of a Gram matrix.
+class Solver(Enum):
+    """How eigenpairs were found."""
 
-    With a `cap` that is small beside the size of `G`, and on the host, only that many, found by
-    subspace iteration if the spectrum allows a few rounds and by a partial eigensolver if not;
-    the sum of all other eigenvalues is then appended as one value more.
+    SUBSPACE = "subspace iteration"
+    PARTIAL = "partial eigensolver"
+    COMPLETE = "eigensolver"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Leading:
+    """Leading eigenpairs of a positive semidefinite matrix.
+
+    Attributes
+    ----------
+    values
+        (r,) descending, none below zero, on the host.
+    vectors
+        (n, r) with orthonormal columns, beside the matrix.
+    left
+        The weight left out: the trace without the sum of `values`, for these `vectors` exact up
+        to rounding.
+    solver
+        How they were found.
+    """
+
+    values: Values
+    vectors: Array
+    left: float
+    solver: Solver
+
+
+def leading_eigenpairs(H: Array, choose: Choose, *, guess: int) -> Leading:
+    """Return as many leading eigenpairs of a positive semidefinite matrix as `choose` asks for.
+
+    Block subspace iteration from a fixed start without structure, with a Rayleigh-Ritz step each
+    round. Where that is slow, a partial eigensolver on the host; where `guess` was too small, or
+    is not small beside the size of `H`, all eigenpairs by `eigh`.
+
+    Parameters
+    ----------
+    H
+        Hermitian positive semidefinite (n, n).
+    choose
+        (leading values, descending; trace of H) -> how many of them are enough, or None if not
+        even all of them are.
+    guess
+        How many will probably be enough.
+
+    Returns
+    -------
+    Leading
+        The weight left out exceeds the smallest possible for so many vectors by at most about
+        one part in 10^6, or by rounding. All n pairs if `choose` wants more than there are.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError, ConvergenceError
+        As `contraction.eigh`.
 
     Notes
     -----
-    2 n^2 (cap + 8) flops a round, against 9 n^3 for all; at most four rounds.
-    Halko, Martinsson, Tropp, SIAM Review 53 (2011) 217, section 4.5.
+    With b = guess + 8: two products 2 n^2 b, a QR 4 n b^2 and an eigenproblem 9 b^3 for the first
+    round, one product less for each further one, against 9 n^3. Halko, Martinsson and Tropp, SIAM
+    Review 53 (2011) 217, algorithm 4.4, with a stopping rule by the residuals of the Ritz pairs
+    (Parlett, The Symmetric Eigenvalue Problem, section 11.7: error <= residual^2 / gap).
 
     Examples
     --------
-    >>> values, vectors = leading(np.diag([1.0, 4.0]), None)
-    >>> values.tolist(), np.abs(vectors).tolist()
-    ([4.0, 1.0], [[0.0, 1.0], [1.0, 0.0]])
+    >>> found = leading_eigenpairs(np.diag([1.0, 4.0]), lambda w, t: 1, guess=1)
+    >>> found.values.tolist(), abs(found.vectors[:, 0]).tolist(), found.left
+    ([4.0], [0.0, 1.0], 1.0)
     """
-    n = int(G.shape[0])
-    if namespace_name(G) != "numpy" or cap is None or n < 64 or 4 * cap > n:
-        w, V = eigh(G)
-        return np.clip(np.asarray(to_numpy(w), dtype=np.float64), 0.0, None), V
-    host: Any = G
-    w, V = _iterated(host, cap) or _partial(host, cap)
-    rest = max(float(np.trace(host).real) - float(w.sum()), 0.0)
-    return np.append(np.clip(w, 0.0, None), rest), V
+    xp = namespace(H)
+    n = int(H.shape[0])
+    block = guess + GUARD
+    if n >= WORTH and 2 * block <= n:
+        trace = float(xp.sum(xp.real(xp.linalg.diagonal(H))))
+        found, enough = _iterated(H, choose, block, trace, xp)
+        if found is None and enough and device(H) == "cpu":
+            found = _partial(H, choose, block, trace)
+        if found is not None:
+            return found
+    w, V = eigh(H)
+    values = _on_host(w)
+    rank = choose(values, float(values.sum()))
+    rank = n if rank is None else rank
+    left = float(values[rank:].sum())
+    return Leading(values=values[:rank], vectors=V[:, :rank], left=left, solver=Solver.COMPLETE)
+
+
+def _iterated(
+    H: Array, choose: Choose, block: int, trace: float, xp: Namespace
+) -> tuple[Leading | None, bool]:
+    """Iterate a subspace of `block` dimensions; also say whether so many are enough."""
+    Z: Any = H @ _start(int(H.shape[0]), block, namespace_name(H), device(H), dtype_name(H))
+    try:
+        for _ in range(ROUNDS):
+            Q = xp.linalg.qr(Z)[0]
+            Z = H @ Q
+            w, W = xp.linalg.eigh(adjoint(Q, xp) @ Z)
+            w, W = xp.flip(w, axis=0), xp.flip(W, axis=1)
+            values = _on_host(w)
+            rank = choose(values, trace)
+            if rank is None or rank > block - GUARD // 2:
+                return None, False
+            V: Any = Q @ W[:, :rank]
+            off: Any = Z @ W[:, :rank] - V * w[:rank]
+            left = max(trace - float(values[:rank].sum()), 0.0)
+            if _settled(off, values, left, trace, xp):
+                solver = Solver.SUBSPACE
+                return Leading(values=values[:rank], vectors=V, left=left, solver=solver), True
+    except failures_of_lapack():
+        pass
+    return None, True
+
+
+def _settled(off: Any, values: Values, left: float, trace: float, xp: Namespace) -> bool:
+    """Tell whether exact eigenvectors could not leave out noticeably less.
+
+    What they would capture beyond the Ritz vectors is at most the sum of residual^2 / gap, where
+    what lies outside the subspace is no larger than its last Ritz value; and at most `left`.
+    """
+    noise = ROUNDING * eps(off) * trace
+    squares = _on_host(xp.sum(xp.real(off * xp.conj(off)), axis=0))
+    gaps = np.maximum(values[: len(squares)] - values[-1], noise)
+    missed = min(float(np.sum(squares / gaps)), left)
+    return missed <= max(SETTLED * left, noise)  # False for NaN
+
+
+def _partial(H: Array, choose: Choose, count: int, trace: float) -> Leading | None:
+    """Return eigenpairs by LAPACK's MRRR on the host, or None if they are wrong or too few."""
+    from scipy.linalg import eigh as some_eigh
+
+    G = to_numpy(H)
+    require_finite(G, what="the Gram matrix")  # LAPACK promises nothing about NaN
+    n = len(G)
+    try:
+        w, V = some_eigh(G, subset_by_index=[n - count, n - 1], check_finite=False)
+    except failures_of_lapack():
+        return None
+    w, V = w[::-1], V[:, ::-1]
+    rank = choose(_on_host(w), trace)
+    if rank is None:
+        return None
+    w, V = w[:rank], V[:, :rank]
+    unit = 100.0 * eps(H) * float(np.sqrt(n * rank))
+    off = np.linalg.norm(G @ V - V * w)
+    slant = np.linalg.norm(V.conj().T @ V - np.eye(rank))
+    if not (off <= unit * float(w[0]) and slant <= unit):
+        return None
+    values = _on_host(w)
+    vectors = to(np.ascontiguousarray(V), namespace=namespace_name(H), device=device(H))
+    left = max(trace - float(values.sum()), 0.0)
+    return Leading(values=values, vectors=vectors, left=left, solver=Solver.PARTIAL)
+
+
+def _on_host(w: Any) -> Values:
+    """Return eigenvalues in double precision, clipped at zero."""
+    return np.maximum(np.asarray(to_numpy(w), dtype=np.float64), 0.0)
 
 
 @lru_cache(maxsize=16)
-def _test_matrix(n: int, columns: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return a fixed matrix in general position; no entropy is needed, so none is drawn."""
-    return np.random.default_rng(0).standard_normal((n, columns))
-
-
-def _iterated(G: Any, cap: int) -> tuple[Any, Any] | None:
-    """Subspace iteration from a fixed start; None if it has not settled after a few rounds.
-
-    Settled means: what exact eigenvectors could capture beyond the Ritz vectors, at most the sum
-    of residual^2 / gap (Parlett, The Symmetric Eigenvalue Problem, section 11.7), is nothing
-    beside what is discarded.
-    """
-    n = len(G)
-    total = float(np.trace(G).real)
-    H = G @ (G @ _test_matrix(n, cap + GUARD))
-    for _ in range(ROUNDS):
-        Q = np.linalg.qr(H)[0]
-        H = G @ Q
-        w, W = np.linalg.eigh(Q.conj().T @ H)
-        w, W = w[: GUARD - 1 : -1], W[:, : GUARD - 1 : -1]
-        V = Q @ W
-        off = H @ W - V * w
-        gaps = np.maximum(w - max((total - w.sum()) / (n - cap), 0.0), 1e-300)
-        missed = float(np.sum(np.sum(np.abs(off) ** 2, axis=0) / gaps))
-        if missed <= SETTLED * (total - float(w.sum())):
-            return w, V
-    return None
-
-
-def _partial(G: Any, cap: int) -> tuple[Any, Any]:
-    from scipy.linalg import eigh as some_eigh
-
-    require_finite(G, what="the Gram matrix")
-    n = len(G)
-    try:
-        w, V = some_eigh(G, subset_by_index=[n - cap, n - 1], check_finite=False)
-    except (np.linalg.LinAlgError, ValueError):
-        all_w, all_V = eigh(G)
-        return all_w[:cap], all_V[:, :cap]
-    return w[::-1], V[:, ::-1]
+def _start(rows: int, columns: int, library: str, place: str, kind: str) -> Array:
+    """Return a fixed matrix without structure: cosines of k^2 times the golden ratio."""
+    k = np.arange(1.0, rows * columns + 1.0)
+    wave = np.cos((k * k * 0.6180339887498949 % 1.0) * (2.0 * np.pi) + 0.1)
+    return to(wave.reshape(rows, columns), namespace=library, device=place, dtype=kind)

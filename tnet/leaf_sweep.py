@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import Array, Namespace, namespace_by_name, to_numpy
+from contraction.leading import Solver, Values, leading_eigenpairs
 from contraction.linalg import adjoint, qr, svd
-from contraction.partial import leading_eigenvectors
 from tnet._axes import apply_matrix, contiguous, fold, unfold
 from tnet.network import Network
 from tnet.sides import Core, Side, in_range
@@ -105,9 +105,8 @@ class _Chooser:
     scale: _Scale
     shift: int
 
-    def __call__(self, squares: Any, total: float) -> int | None:
-        """Return the rank; None if more values than those in `squares` are needed."""
-        w = np.asarray(to_numpy(squares), dtype=np.float64)
+    def __call__(self, w: Values, total: float) -> int | None:
+        """Return the rank; None if more values than those in `w` are needed."""
         count = len(w)
         tails = self.tails(w, total)
         rank: int | None = None if count < self.size else count
@@ -121,11 +120,13 @@ class _Chooser:
         rank = max(rank, min(self.limits.min_rank, self.size))
         return rank if rank <= count else None
 
-    def tails(self, w: Any, total: float) -> Any:
+    def tails(self, w: Values, total: float) -> Values:
         """Return [weight left out by keeping r values for r = 0, 1, ...]."""
         if len(w) == self.size:  # all are known: sum the small ones first
-            return np.append(np.cumsum(w[::-1])[::-1], 0.0)
-        return np.maximum(np.append(total, total - np.cumsum(w)), 0.0)
+            known: Values = np.append(np.cumsum(w[::-1])[::-1], 0.0)
+            return known
+        rest: Values = np.maximum(np.append(total, total - np.cumsum(w)), 0.0)
+        return rest
 
 
 def sweep(
@@ -233,8 +234,7 @@ def _by_gram(B: Array, choose: _Chooser, guess: int, xp: Namespace) -> _Basis:
     total = float(xp.sum(xp.real(xp.linalg.diagonal(H))))
     if total == 0.0:
         return _Basis(U=B, tail=0.0, total=0.0, method="gram")
-    w, V, partial = leading_eigenvectors(H, choose, guess=guess)
-    U = V if wide else qr(B @ V)[0]
-    tail = max(total - float(xp.sum(w)), 0.0)
-    method = "gram+subspace" if partial else "gram+eigh"
-    return _Basis(U=U, tail=tail, total=total, method=method)
+    found = leading_eigenpairs(H, choose, guess=guess)
+    U = found.vectors if wide else qr(B @ found.vectors)[0]
+    method = "gram+subspace" if found.solver is Solver.SUBSPACE else "gram+eigh"
+    return _Basis(U=U, tail=found.left, total=total, method=method)

@@ -10,7 +10,6 @@ from contraction.arrays import eps, random_normal, to, to_numpy
 from contraction.basis import Unfolding
 from contraction.errors import InputError, NonFiniteError, ShapeError
 from contraction.gram import gram, power, project, residual, sketch, squared_norm, triangle
-from contraction.leading import leading
 from strategies import NAMESPACES, seeds
 
 KINDS = ["float32", "float64", "complex64", "complex128"]
@@ -222,19 +221,3 @@ def test_truncated_svd_agrees_with_the_dense_one(shape, seed, kind, namespace, m
     assert np.all(np.diff(s.real) <= unit * size)
     exact = np.linalg.svd(wide, compute_uv=False)[:rank]
     np.testing.assert_allclose(s.real, exact, atol=1e-3 * size)
-
-
-@pytest.mark.parametrize(("n", "cap"), [(80, 5), (300, 12), (300, None)])
-@pytest.mark.parametrize("decay", [0.5, 0.999, 1.0])
-def test_leading_eigenpairs(n, cap, decay):
-    rng = np.random.default_rng(0)
-    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
-    w = decay ** np.arange(n) * (1.0 + 0.1 * rng.random(n))
-    G = (Q * w) @ Q.T
-    values, V = leading(G, cap)
-    kept = n if cap is None else cap
-    best = np.sort(w)[::-1]
-    assert np.isclose(values.sum(), w.sum())
-    np.testing.assert_allclose(V[:, :kept].T @ V[:, :kept], np.eye(kept), atol=1e-12)
-    captured = np.trace(V[:, :kept].T @ G @ V[:, :kept])
-    assert best[:kept].sum() - captured <= 1e-6 * best[kept:].sum() + 1e-12

@@ -17,7 +17,6 @@ from contraction.errors import (
     ShapeError,
 )
 from contraction.linalg import eigh, polar, qr, singular_values, solve_psd, svd
-from contraction.partial import leading_eigenvectors
 from contraction.svd_ladder import (
     LADDER,
     Rung,
@@ -361,37 +360,3 @@ def test_triangular_factors(x):
     for factor in (r_factor, gram_factor):
         R = host(factor(x))
         assert np.abs(R.conj().T @ R - gram_matrix).max() <= 1e-12 * scale
-
-
-@pytest.mark.parametrize("library", NAMESPACES)
-@pytest.mark.parametrize("kind", ["float64", "complex128"])
-@pytest.mark.parametrize("decay", ["gap", "power", "flat"])
-def test_leading_eigenvectors_are_near_optimal(library, kind, decay):
-    rng = np.random.default_rng(0)
-    n, rank = 150, 30
-    s = {
-        "gap": np.r_[np.linspace(1, 2, rank), np.full(n - rank, 1e-4)],
-        "power": 1.0 / np.arange(1, n + 1) ** 2,
-        "flat": np.linspace(2.0, 1.0, n),
-    }[decay]
-    s = np.sort(s)[::-1]
-    Q, _ = np.linalg.qr(random_normal(rng, (n, n), dtype=kind))
-    H = to((Q * s**2) @ Q.conj().T, namespace=library)
-    w, V, partial = leading_eigenvectors(H, lambda values, trace: rank, guess=rank)
-    v, values = host(V), to_numpy(w)
-    assert len(values) == rank
-    assert np.abs(v.conj().T @ v - np.eye(rank)).max() < 1e-12
-    kept = np.trace(v.conj().T @ host(H) @ v).real
-    assert kept == pytest.approx(values.sum(), rel=1e-12)
-    best = (s[rank:] ** 2).sum()
-    assert (s**2).sum() - kept <= best * (1 + 2e-4) + 1e-12
-    assert partial == (decay == "gap") or decay == "power"
-
-
-def test_leading_eigenvectors_ask_for_more_when_the_guess_was_too_small():
-    s = np.r_[np.ones(80), np.zeros(70)]
-    found = leading_eigenvectors(
-        np.diag(s), lambda w, trace: 80 if len(w) >= 80 else None, guess=10
-    )
-    assert len(found[0]) == 80
-    assert not found[2]
