@@ -14,8 +14,9 @@ from contraction.arrays import to, to_numpy
 from contraction.errors import DTypeError, InputError, NonFiniteError, ShapeError
 from strategies import NAMESPACES, graphs, seeds
 from tnet import ALS, Entries, Structure, fit
-from tnet.als import masked, rows
+from tnet.als import grid_program, masked, rows
 from tnet.als.dense import dense_problem
+from tnet.als.entry_program import compile_entry_program
 from tnet.als.masked import balanced_slices, keys_of, masked_problem, node_key, predict
 
 
@@ -93,6 +94,48 @@ def test_a_sweep_solves_the_last_node_exactly(structure, count, kind, seed):
     values = np.concatenate([to_numpy(problem.values), np.zeros(size)])
     best = np.linalg.lstsq(design, values, rcond=None)[0]
     np.testing.assert_allclose(arrays[last].ravel(), best, atol=1e-8)
+
+
+def on_the_grid(entries, structure, ridge):
+    """The problem with all nodes that have neighbours solved over the whole grid."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid_program, "DEAR", 0.0)
+        patch.setattr(grid_program, "GAIN", 0.0)
+        patch.setattr(grid_program, "SPARSE", math.inf)
+        patch.setattr(masked, "compile_entry_program", compile_entry_program.__wrapped__)
+        return masked_problem(entries, structure, ridge)
+
+
+@given(graphs(max_nodes=5), st.integers(1, 60), kinds, seeds, st.sampled_from([0.0, 0.5]))
+def test_over_the_grid_is_the_same_as_row_by_row(structure, count, kind, seed, ridge):
+    entries = some_entries(structure.shape, count, seed, *kind)
+    by_rows = masked_problem(entries, structure, ridge)
+    grid = on_the_grid(entries, structure, ridge)
+    if len(structure.nodes) > 1:
+        assert all(visit.grid is not None for visit in grid.program.visits)
+        assert by_rows.grid is None
+    cores = by_rows.random(rng(seed + 1))
+    (a, before), (b, after) = by_rows.sweep(cores), grid.sweep(cores)
+    assert after.error == pytest.approx(before.error, abs=1e-4)
+    if ridge:  # else the minimum need not be unique
+        for x, y in zip(by_rows.arrays(a).values(), grid.arrays(b).values(), strict=True):
+            np.testing.assert_allclose(to_numpy(y), to_numpy(x), atol=1e-6)
+
+
+def test_grid_and_rows_may_be_mixed():
+    """A large core over the grid, its factors row by row: environments only for these."""
+    structure = tnet.tucker((9, 8, 7), (6, 6, 6))
+    x = rng().standard_normal(structure.shape)
+    x[rng(1).random(x.shape) < 0.2] = np.nan
+    entries = tnet.als.entries.observed(x)
+    program = masked_problem(entries, structure, 0.5).program
+    ways = {program.layout.names[v.node]: v.grid is not None for v in program.visits if v.node >= 0}
+    assert ways == {"core": True, "u0": False, "u1": False, "u2": False}
+    mixed, grid = masked_problem(entries, structure, 0.5), on_the_grid(entries, structure, 0.5)
+    cores = mixed.random(rng(2))
+    names = [program.layout.names.index(n) for n in grid.program.layout.names]
+    (_, a), (_, b) = mixed.sweep(cores), grid.sweep([cores[k] for k in names])
+    assert a.error == pytest.approx(b.error, rel=1e-9)
 
 
 @given(graphs(max_nodes=5), seeds)
@@ -224,6 +267,24 @@ def test_singular_rows_fall_back_to_eigenvalues():
     rhs = np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
     found = rows.solve_rows(G, rhs, np.zeros((2, 3)), 0.0, 0.0)
     np.testing.assert_allclose(found, rhs, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_systems_are_solved_one_by_one(dtype):
+    r = rng()
+    n = rows.LARGE
+    phi = r.standard_normal((3, 2 * n, n)).astype(dtype)
+    if dtype.startswith("complex"):
+        phi = phi + 1j * r.standard_normal(phi.shape)
+    G, rhs = np.swapaxes(phi, 1, 2) @ phi.conj(), phi[:, 0, :].conj()
+    found = rows.solve_rows(G, rhs, np.zeros((3, n), dtype), 0.5, 1e-12)
+    wanted = np.linalg.solve(G.conj() + 0.5 * np.eye(n), rhs[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    G[1] = 0.0  # not definite without a ridge: the others are still solved
+    found = rows.solve_rows(G, rhs * [[1.0], [0.0], [1.0]], np.zeros((3, n), dtype), 0.0, 0.0)
+    np.testing.assert_allclose(found[1], 0.0, atol=1e-12)
+    residual = (G[2].conj() @ found[2]) - rhs[2]
+    assert np.linalg.norm(residual) <= 1e-8 * np.linalg.norm(rhs[2])
 
 
 class TestHeldOut:

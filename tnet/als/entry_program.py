@@ -3,7 +3,8 @@
 At a vertex with nodes A of the dimension tree stands the environment of A: for every entry, the
 contraction of all nodes outside A at the indices of that entry. A group of nodes whose modes
 span no more than the number of entries is contracted once to a table, from which entries are
-gathered; the others are gathered node by node.
+gathered; the others are gathered node by node. A node with many bond values may take its normal
+equations from the whole grid instead (`tnet.als.grid_program`) and then needs no environment.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tnet.als.dimension_tree import dimension_tree
+from tnet.als.grid_program import GridVisit, grid_visit
 from tnet.als.layout import Layout
 from tnet.als.pairs import Block, Labels, compile_block
 from tnet.structure import Structure
@@ -42,6 +44,7 @@ class EntryVisit:
     columns: int
     shape: tuple[int, ...]  # of one row of the environment
     width: int  # most numbers held per entry
+    grid: GridVisit | None = None  # the way over the grid, which needs none of the sources
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def compile_entry_program(structure: Structure, entries: int) -> EntryProgram:
         todo.extend((child, k, depth + 1) for k in reversed(vertices[child].children))
     if not visits:  # a single node
         visits.append(EntryVisit(0, (), None, 0, 1, (), 1))
+    visits = _without_idle(visits)
     everything = _sources(layout, vertices[0].children or (0,), entries)
     inputs = [source.labels for source in everything]
     block = compile_block(inputs, (ENTRY,), (), {**layout.sizes, ENTRY: -1})
@@ -82,6 +86,9 @@ def _visit(layout: Layout, parent: int, child: int, depth: int, entries: int) ->
     shape = tuple(layout.sizes[x] for x in columns)
     leaf = not here.children
     node = layout.place[here.nodes[0]] if leaf else -1
+    grid = grid_visit(layout, here.nodes[0], entries) if leaf else None
+    if grid is not None:
+        return EntryVisit(depth, (), None, node, math.prod(shape), shape, 1, grid)
     block: Block | None = None
     if depth or leaf or [source.labels for source in sources] != [(ENTRY, *columns)]:
         inputs = [source.labels for source in sources]
@@ -90,6 +97,21 @@ def _visit(layout: Layout, parent: int, child: int, depth: int, entries: int) ->
         block = compile_block(inputs, (ENTRY,), columns, {**layout.sizes, ENTRY: -1})
     width = math.prod(shape)
     return EntryVisit(depth, sources, block, node, width, shape, max(width, _width(block, sources)))
+
+
+def _without_idle(visits: list[EntryVisit]) -> list[EntryVisit]:
+    """Return the visits without the environments that no node below takes anything from."""
+    kept: list[EntryVisit] = []
+    wanted: set[int] = set()  # depths whose environment some later visit reads
+    for visit in reversed(visits):
+        if visit.node < 0:
+            if visit.depth + 1 not in wanted:
+                continue
+            wanted.discard(visit.depth + 1)
+        if visit.grid is None:
+            wanted.add(visit.depth)
+        kept.append(visit)
+    return kept[::-1]
 
 
 def _sources(layout: Layout, vertices: tuple[int, ...], entries: int) -> tuple[Source, ...]:

@@ -22,7 +22,9 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
 from tnet.als.entries import Entries, beside
 from tnet.als.entry_program import EntryProgram, EntryVisit, compile_entry_program
+from tnet.als.grid_program import GridVisit
 from tnet.als.kernels import DOUBLE, PROXIMAL
+from tnet.als.layout import Layout
 from tnet.als.race import Progress
 from tnet.als.rows import RowPlan, row_plan, segment_sums, solve_rows
 from tnet.certificate import Certificate, ErrorKind
@@ -31,6 +33,14 @@ from tnet.structure import Structure
 
 CHUNK = 1 << 21  # numbers held at once beside the environments
 Held = tuple[Array, Any]  # an environment, and the key of its rows (None: one row per entry)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The observed entries as full tensors, one axis per node with modes."""
+
+    weights: Array  # how often each entry was observed
+    sums: Array  # of its values
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +54,7 @@ class MaskedProblem:
     values: Array  # scaled to mean square one, in double precision
     keys: dict[tuple[int, ...], Array]
     plans: tuple[RowPlan, ...]
+    grid: Grid | None
     squared_norm: float
     floor: float
 
@@ -82,14 +93,18 @@ class MaskedProblem:
         stack: list[Held] = [(self.values, None)] * (len(cores) + 1)
         squared = math.inf
         for k, visit in enumerate(self.program.visits):
+            last = k == len(self.program.visits) - 1
+            core = cores[visit.node]
+            if visit.grid is not None:
+                W, squared = self.solve_on_grid(visit, visit.grid, cores, last)
+                cores[visit.node] = W.reshape(core.shape)
+                continue
             operands = _operands(visit, cores, self.keys)
             if visit.depth:
                 operands.append(stack[visit.depth])
             if visit.node < 0:
                 stack[visit.depth + 1] = self.environment(visit, operands)
                 continue
-            last = k == len(self.program.visits) - 1
-            core = cores[visit.node]
             old = core.reshape((self.plans[visit.node].rows, -1))
             W, squared = self.solve(visit, operands, old, last)
             cores[visit.node] = W.reshape(core.shape)
@@ -152,11 +167,20 @@ class MaskedProblem:
             W = solve_rows(G, rhs, before, self.ridge, PROXIMAL[arrays_.dtype_name(old)])
             solved.append(W)
             if measure:
-                explained: Any = (W[:, None, :] @ G)[:, 0, :]
-                both = xp.sum(xp.real(xp.conj(W) * (2.0 * rhs - explained)))
-                squared -= float(both)
+                squared -= explained(W, G, rhs)
         W = solved[0] if len(solved) == 1 else xp.concat(solved, axis=0)
         return W, squared
+
+    def solve_on_grid(
+        self, visit: EntryVisit, grid: GridVisit, cores: Sequence[Array], measure: bool
+    ) -> tuple[Array, float]:
+        """Do what `solve` does with the normal equations of the whole grid."""
+        assert self.grid is not None
+        rows = self.plans[visit.node].rows
+        old = cores[visit.node].reshape((rows, visit.columns))
+        G, rhs = grid.run(self.grid.weights, self.grid.sums, cores, rows, visit.columns)
+        W = solve_rows(G, rhs, old, self.ridge, PROXIMAL[arrays_.dtype_name(old)])
+        return W, self.squared_norm - (explained(W, G, rhs) if measure else 0.0)
 
     def design(
         self, visit: EntryVisit, operands: list[Held], plan: RowPlan, portion: slice
@@ -175,6 +199,26 @@ class MaskedProblem:
         if plan.valid is not None:
             phi = phi * plan.valid[portion][:, :, None]
         return phi, values
+
+
+def explained(W: Any, G: Any, rhs: Any) -> float:
+    """Return by how much rows W lower the sum of squares: Re W^H (2 rhs - W G), summed."""
+    xp = namespace(W)
+    return float(xp.sum(xp.real(xp.conj(W) * (2.0 * rhs - (W[:, None, :] @ G)[:, 0, :]))))
+
+
+def grid_of(layout: Layout, entries: Entries, values: Array) -> Grid:
+    """Return the observed entries as full tensors."""
+    key = np.zeros(entries.count, dtype=np.int64)
+    for name in layout.names:
+        key = key * layout.span((name,)) + node_key(layout.own[name], layout.structure, entries)
+    shape = tuple(layout.sizes[x] for x in layout.groups(layout.names))
+    host, size = arrays_.to_numpy(values), math.prod(shape)
+    weights = np.bincount(key, minlength=size).astype(host.dtype)
+    sums = np.bincount(key, host.real, size).astype(host.dtype)
+    if arrays_.is_complex(values):
+        sums += 1j * np.bincount(key, host.imag, size)
+    return Grid(beside(weights.reshape(shape), values), beside(sums.reshape(shape), values))
 
 
 def masked_problem(entries: Entries, structure: Structure, ridge: float) -> MaskedProblem:
@@ -199,6 +243,7 @@ def masked_problem(entries: Entries, structure: Structure, ridge: float) -> Mask
             row_plan(key, layout.span((name,)), values)
             for name, key in zip(layout.names, nodes, strict=True)
         ),
+        grid_of(layout, entries, values) if any(v.grid for v in program.visits) else None,
         float(xp.linalg.vector_norm(values)) ** 2,
         100.0 * math.sqrt(arrays_.eps(values)),
     )

@@ -20,6 +20,7 @@ from tnet.structure import Structure
 FIRST = 1e-2
 LADDERS = ((0.1, 0.3, 1.0, 3.0), (1e-3, 1e-5, 0.0))  # up and down from the first
 ASIDE = 0.1  # fraction of the entries put aside
+POOR = 1.1  # times the best error so far: a ladder ends there
 FEW = 20  # with fewer entries than this nothing can be chosen
 FALLBACK = 0.1
 
@@ -39,8 +40,9 @@ def chosen_ridge(
     """Return the ridge whose fit predicts entries put aside best.
 
     A tenth of the entries is put aside. The other entries are fitted with a middling ridge from
-    several starts, and the best of these is continued to larger and to smaller ridges. Data
-    without noise choose none, since only then is the prediction exact.
+    several starts, and the best of these is continued to larger and to smaller ridges, each way
+    until the prediction is clearly worse. Data without noise choose none, since only then is the
+    prediction exact.
     """
     order = rng.permutation(entries.count)
     aside = max(1, round(ASIDE * entries.count))
@@ -61,7 +63,10 @@ def chosen_ridge(
             run = advance(problem, start, options, sweeps=options.probe, least=options.stall)
             sweeps += len(run.trace)
             cores = run.cores
-            found.append((prediction_error(problem, cores, check), ridge, cores))
+            error = prediction_error(problem, cores, check)
+            found.append((error, ridge, cores))
+            if error > POOR * min(item[0] for item in found):
+                break
     _, ridge, cores = min(found, key=lambda item: item[0])
     arrays = balanced(first.arrays(cores), first.scale)
     return Choice(ridge, Network(structure, arrays), sweeps)

@@ -14,6 +14,7 @@ from contraction.errors import ConvergenceError
 from tnet.als.entries import beside
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LARGE = 48  # columns from which systems are factorised one by one
 PER_BLOCK = 16  # entries that starting a block is worth
 
 
@@ -113,6 +114,10 @@ def solve_rows(G: Array, rhs: Array, old: Array, ridge: float, proximal: float) 
     eye = xp.eye(n, dtype=rhs.dtype, device=arrays_.device(rhs))
     shifted = xp.conj(G) + (ridge + mu) * eye
     wanted = (rhs + mu * old)[:, :, None]
+    if n >= LARGE and namespace_name(rhs) == "numpy":
+        found = _by_cholesky(shifted, wanted)
+        if found is not None:
+            return found
     try:
         W = xp.linalg.solve(shifted, wanted)[:, :, 0]
     except Exception as error:  # each library raises its own class for a singular matrix
@@ -122,6 +127,23 @@ def solve_rows(G: Array, rhs: Array, old: Array, ridge: float, proximal: float) 
     if W is not None and bool(xp.all(xp.isfinite(W))):
         return W  # type: ignore[no-any-return]
     return _by_eigenvalues(shifted, wanted, xp)
+
+
+def _by_cholesky(shifted: Any, wanted: Any) -> Array | None:
+    """Solve large systems one after the other at half the cost; None if one is not definite."""
+    from scipy.linalg import lapack
+
+    letter = {"float64": "d", "complex128": "z"}[arrays_.dtype_name(shifted)]
+    potrf, potrs = getattr(lapack, f"{letter}potrf"), getattr(lapack, f"{letter}potrs")
+    W = np.empty(wanted.shape[:2], dtype=wanted.dtype)
+    for k, matrix in enumerate(shifted):
+        # the transpose lies as LAPACK wants it; of a Hermitian matrix it is the conjugate
+        L, info = potrf(matrix.T, lower=1, clean=0)
+        if info:
+            return None
+        x, info = potrs(L, wanted[k].conj(), lower=1)
+        W[k] = x[:, 0].conj()
+    return W if np.isfinite(W).all() else None
 
 
 def _by_eigenvalues(shifted: Any, wanted: Any, xp: Any) -> Array:
