@@ -39,6 +39,7 @@ from contraction.gram import (
     cast,
     empty_basis,
     gram,
+    gram_single,
     power,
     project,
     residual,
@@ -268,15 +269,15 @@ def _by_gram(
     """Gram matrix of the shorter side; None if its rounding hides the cut (unless `trusting`)."""
     xp = namespace(x.like)
     single = method is Method.GRAM_SINGLE
-    products = ("complex64" if is_complex(x.like) else "float32") if single else ""
     M = as_matrix(x.whole) if x.whole is not None and x.columns < x.rows else None
-    G = gram(x.read() if M is None else [M.reshape(*M.shape, 1)], products=products)
+    parts = x.read() if M is None else [M.reshape(*M.shape, 1)]
+    G, square = gram_single(parts) if single else (gram(parts), None)
     total = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
     safe = SAFE_SINGLE_SQUARES if single else SAFE_SQUARES
     if not safe[0] < total < safe[1]:
         solve = partial(_by_gram, truncation=truncation, method=method, trusting=trusting)
         return _rescaled(x, allowed, solve)
-    size, n = math.sqrt(total), int(G.shape[0])
+    size, n = math.sqrt(total if square is None else square), int(G.shape[0])
     unit = SINGLE_FLOOR if single else 4.0 * DOUBLE * math.sqrt(n)
     floor = math.sqrt(unit) * size
     limit = truncation.tol * size if allowed is None else allowed

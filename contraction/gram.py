@@ -57,40 +57,45 @@ def matrices(x: Array, kind: str = "") -> Iterator[Array]:
     """Cut the unfolding of a (before, n, after) array into matrices (n, c), double by default.
 
     Views where they are large enough to be worth a call and need no conversion; else gathered
-    copies of about `BLOCK` entries.
+    or converted copies of at most about `BLOCK` entries.
     """
-    before, n, after = (int(size) for size in x.shape)
     kind = kind or WIDE[dtype_name(x)]
-    converts = dtype_name(x) != kind
-    step = max(BLOCK // max(n, 1), 1) if converts else max(before, after)
+    for piece, turned in _pieces(x, converts=dtype_name(x) != kind):
+        A = cast(piece, kind)
+        yield A.T if turned else A  # type: ignore[attr-defined]
+
+
+def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
+    """Yield the unfolding in pieces (n, c), or (c, n) and True where memory has it so."""
+    before, n, after = (int(size) for size in x.shape)
+    step = max(before, after)
+    if converts:  # few columns stay in a near cache, and many are worth adding up n x n results
+        step = max(BLOCK // (4 * n), min(BLOCK // n, 8 * n), 1)
     if before == 1:
         for low in range(0, after, step):
-            yield cast(x[0, :, low : low + step], kind)
+            yield x[0, :, low : low + step], False
     elif after == 1:
         for low in range(0, before, step):
-            yield cast(x[low : low + step, :, 0], kind).T  # type: ignore[attr-defined]
+            yield x[low : low + step, :, 0], True
     elif n * after >= SMALLEST_SLICE and after >= SHORTEST_SUM:
         for row in range(before):
             for low in range(0, after, step):
-                yield cast(x[row, :, low : low + step], kind)
+                yield x[row, :, low : low + step], False
     else:
         xp = namespace(x)
         rows = max(BLOCK // (n * after), 1)
         for low in range(0, before, rows):
             some = xp.permute_dims(x[low : low + rows], (1, 0, 2))
-            yield cast(some.reshape(n, -1), kind)
+            yield some.reshape(n, -1), False
 
 
-def gram(parts: Iterable[Array], *, products: str = "") -> Array:
+def gram(parts: Iterable[Array]) -> Array:
     """Return G = M M^H of an unfolding M that comes in parts (before, n, after).
 
     Parameters
     ----------
     parts
         Arrays (before, n, after).
-    products
-        Dtype in which blocks are multiplied, by default double precision; the sum over blocks
-        is in double precision always.
 
     Returns
     -------
@@ -110,17 +115,61 @@ def gram(parts: Iterable[Array], *, products: str = "") -> Array:
     total: Any = None
     with np.errstate(all="ignore"):  # what overflows is found and scaled by the caller
         for part in parts:
-            xp = namespace(part)
-            for A in matrices(part, products):
-                G: Any = wide(A @ adjoint(A, xp))
-                if total is None:
-                    total = G
-                else:
-                    total += G
-    found: Array = total
-    if namespace_name(found) == "numpy" and not is_complex(found):
-        return found  # NumPy multiplies A A^T so that the result is symmetric to the bit
-    half: Array = 0.5 * (found + adjoint(found, namespace(found)))
+            for A in matrices(part):
+                total = _plus_square(total, A)
+    return _symmetric(total)
+
+
+def gram_single(parts: Iterable[Array]) -> tuple[Array, float]:
+    """Return M M^H with products in single precision, and ||M||_F^2 in double, in one pass.
+
+    Parameters
+    ----------
+    parts
+        Arrays (before, n, after).
+
+    Returns
+    -------
+    G, square
+        (n, n) in double precision, in which the blocks are added up, with a relative error of
+        about 1e-7; and the squared norm, with one of a few eps.
+
+    Notes
+    -----
+    n^2 N flops, twice as fast as `gram`; each block is measured and converted while it is in
+    the cache.
+
+    Examples
+    --------
+    >>> G, square = gram_single([np.ones((2, 3, 4))])
+    >>> G[0].tolist(), square
+    ([8.0, 8.0, 8.0], 24.0)
+    """
+    total: Any = None
+    square = 0.0
+    with np.errstate(all="ignore"):
+        for part in parts:
+            single = "complex64" if is_complex(part) else "float32"
+            for piece, turned in _pieces(part, converts=True):
+                square += _square(piece)
+                A: Any = cast(piece, single)
+                total = _plus_square(total, A.T if turned else A)
+    return _symmetric(total), square
+
+
+def _plus_square(total: Any, A: Array) -> Any:
+    """Return total + A A^H; `total` is overwritten, None stands for zero."""
+    G: Any = wide(A @ adjoint(A, namespace(A)))
+    if total is None:
+        return G
+    total += G
+    return total
+
+
+def _symmetric(G: Array) -> Array:
+    if namespace_name(G) == "numpy" and not is_complex(G):
+        return G  # NumPy multiplies A A^T so that the result is symmetric to the bit
+    half: Array = 0.5 * (G + adjoint(G, namespace(G)))
     return half
 
 
@@ -248,12 +297,22 @@ def squared_norm(parts: Iterable[Array]) -> float:
     total = 0.0
     with np.errstate(all="ignore"):
         for part in parts:
-            xp = namespace(part)
             for A in matrices(part):
-                flat = A.reshape(-1)
-                cut = int(flat.shape[0]) // ROW * ROW
-                for piece in (flat[:cut].reshape(-1, ROW), flat[cut:].reshape(1, -1)):
-                    total += float(xp.sum(xp.real(xp.vecdot(piece, piece))))
+                total += _square(A)
+    return total
+
+
+def _square(A: Array) -> float:
+    """Return the squared norm of a matrix whose rows, or all of it, are contiguous."""
+    xp = namespace(A)
+    wanted = wide(A)
+    if int(A.shape[1]) <= ROW and int(A.shape[0]) < int(A.shape[1]):
+        return float(xp.sum(xp.real(xp.vecdot(wanted, wanted))))
+    flat = wanted.reshape(-1)
+    cut = int(flat.shape[0]) // ROW * ROW
+    total = 0.0
+    for piece in (flat[:cut].reshape(-1, ROW), flat[cut:].reshape(1, -1)):
+        total += float(xp.sum(xp.real(xp.vecdot(piece, piece))))
     return total
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -95,8 +97,8 @@ def leading_eigenpairs(H: Array, choose: Choose, *, guess: int) -> Leading:
 
     Notes
     -----
-    With b = guess + 8: two products 2 n^2 b, a QR 4 n b^2 and an eigenproblem 9 b^3 for the first
-    round, one product less for each further one, against 9 n^3. Halko, Martinsson and Tropp, SIAM
+    With b = guess + 8: a product 2 n^2 b, a QR 4 n b^2 and an eigenproblem 9 b^3 for each round,
+    and two products more for the first, against 9 n^3. Halko, Martinsson and Tropp, SIAM
     Review 53 (2011) 217, algorithm 4.4, with a stopping rule by the residuals of the Ritz pairs
     (Parlett, The Symmetric Eigenvalue Problem, section 11.7: error <= residual^2 / gap).
 
@@ -128,8 +130,11 @@ def _iterated(
     H: Array, choose: Choose, block: int, trace: float, xp: Namespace
 ) -> tuple[Leading | None, bool]:
     """Iterate a subspace of `block` dimensions; also say whether so many are enough."""
-    Z: Any = H @ _start(int(H.shape[0]), block, namespace_name(H), device(H), dtype_name(H))
-    try:
+    start: Any = _start(int(H.shape[0]), block, namespace_name(H), device(H), dtype_name(H))
+    if not 0.0 < trace < math.inf:
+        return None, True
+    with np.errstate(all="ignore"), suppress(*failures_of_lapack()):  # the judge is `_settled`
+        Z: Any = H @ (H @ (start / trace))  # without the trace, squares could leave the range
         for _ in range(ROUNDS):
             Q = xp.linalg.qr(Z)[0]
             Z = H @ Q
@@ -145,8 +150,6 @@ def _iterated(
             if _settled(off, values, left, trace, xp):
                 solver = Solver.SUBSPACE
                 return Leading(values=values[:rank], vectors=V, left=left, solver=solver), True
-    except failures_of_lapack():
-        pass
     return None, True
 
 

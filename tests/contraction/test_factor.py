@@ -9,7 +9,16 @@ from contraction import Method, Truncation, left_basis, truncated_svd
 from contraction.arrays import eps, random_normal, to, to_numpy
 from contraction.basis import Unfolding
 from contraction.errors import InputError, NonFiniteError, ShapeError
-from contraction.gram import gram, power, project, residual, sketch, squared_norm, triangle
+from contraction.gram import (
+    gram,
+    gram_single,
+    power,
+    project,
+    residual,
+    sketch,
+    squared_norm,
+    triangle,
+)
 from strategies import NAMESPACES, seeds
 
 KINDS = ["float32", "float64", "complex64", "complex128"]
@@ -64,9 +73,11 @@ def test_parts_and_memory_orders_do_not_matter(shape, axis):
     np.testing.assert_allclose(gram([np.asfortranarray(x)]), G, atol=1e-12 * np.trace(G))
     R = triangle(parts)
     np.testing.assert_allclose(R.T @ R, G, atol=1e-12 * np.trace(G))
-    single = gram(parts, products="float32")
-    assert single.dtype == np.float64
-    np.testing.assert_allclose(single, G, atol=3e-7 * np.trace(G))
+    for some in (parts, [np.asfortranarray(x)]):
+        single, square = gram_single(some)
+        assert single.dtype == np.float64
+        np.testing.assert_allclose(single, G, atol=3e-7 * np.trace(G))
+        assert square == pytest.approx(np.trace(G), rel=1e-14)
 
 
 @given(

@@ -173,7 +173,8 @@ class _Run:
             # a group at either end is a matrix as it stands; one in the middle is a batch
             inside = self.target.legs[0] not in group and self.target.legs[-1] not in group
             place = self.target.legs.index(group[0])
-            return not self.target.adjacent(group), cost, inside, place
+            # of two ends the last: its rows are contiguous, which products read fastest
+            return not self.target.adjacent(group), cost, inside, -place
 
         return min(self.ready, key=price)
 
@@ -246,16 +247,19 @@ class _Run:
             return None
         if self.goal.method is not Method.AUTO:
             return None
-        before = self.square if self.square is not None else self.target.squared_norm()
-        if before is None or not 1e-250 < before < 1e250:
+        x = self.target.unfolded(group)
+        if x.whole is None:  # measuring what is discarded would take a pass of its own
             return None
-        norm = self.norm or math.sqrt(before)
         basis = left_basis(
-            self.target.unfolded(group),
+            x,
             Truncation(tol=min(share, LARGEST_SHARE), max_rank=cap),
-            allowed=share * norm,
+            allowed=None if self.norm is None else share * self.norm,
             method=Method.GRAM_SINGLE,
         )
+        before = basis.norm * basis.norm if self.square is None else self.square
+        if not 1e-250 < before < 1e250:
+            return None
+        norm = self.norm or basis.norm
         if self.goal.tol == 0.0 and basis.discarded < SINGLE_TOL * norm:
             return None
         rest = self.target.compressed(group, self.tree.bond[node], basis.U)
