@@ -23,8 +23,7 @@ from contraction.arrays import (
     to,
     to_numpy,
 )
-from contraction.arrays import is_complex as _is_complex
-from contraction.errors import ConvergenceError, InputError, ShapeError
+from contraction.errors import ConvergenceError, DTypeError, InputError, ShapeError
 from contraction.svd_ladder import (
     adjoint,
     climb,
@@ -67,7 +66,9 @@ def qr(x: Array) -> tuple[Array, Array]:
     Raises
     ------
     ShapeError
-        Fewer than two axes.
+        Fewer than two axes, or no entries.
+    DTypeError
+        Entries that are no float or complex numbers.
     NonFiniteError
         NaN or infinity in `x`.
 
@@ -88,8 +89,7 @@ def qr(x: Array) -> tuple[Array, Array]:
     shift = exponent(x, xp)
     Q, R = xp.linalg.qr(x if shift == 0 else times_power(x, -shift))
     p: Any = phases(xp.linalg.diagonal(R), xp)
-    q: Any = xp.conj(p) if _is_complex(x) else p
-    R = R * q[..., :, None]
+    R = R * xp.conj(p)[..., :, None]
     return Q * p[..., None, :], scaled_back(R, shift)
 
 
@@ -127,7 +127,7 @@ def singular_values(x: Array) -> Array:
 
     Raises
     ------
-    ShapeError, NonFiniteError, ConvergenceError
+    ShapeError, DTypeError, NonFiniteError, ConvergenceError
         As `svd`.
 
     Examples
@@ -165,7 +165,9 @@ def eigh(x: Array) -> tuple[Array, Array]:
     Raises
     ------
     ShapeError
-        `x` is not square.
+        `x` is not square, or has no entries.
+    DTypeError
+        Entries that are no float or complex numbers.
     NonFiniteError
         NaN or infinity in `x`.
     ConvergenceError
@@ -196,8 +198,7 @@ def eigh(x: Array) -> tuple[Array, Array]:
             continue
         w, V = xp.flip(w, axis=0), xp.flip(V, axis=1)
         if _confirmed(y, w, V):
-            V = V * xp.conj(pivot_phases(V, xp)) if _is_complex(x) else V * pivot_phases(V, xp)
-            return scaled_back(w, shift), V
+            return scaled_back(w, shift), V * xp.conj(pivot_phases(V, xp))
         reasons.append(f"{driver.__name__.strip('_')}: the probe vector was not reproduced")
     raise ConvergenceError(
         f"no eigenvalue driver converged on a {x.shape[0]} x {x.shape[0]} {dtype_name(x)} matrix "
@@ -245,6 +246,11 @@ def polar(x: Array) -> tuple[Array, Array]:
     W, H
         (m, n) with W = U Vh, and (n, n) Hermitian positive semidefinite. One `svd`.
 
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, ConvergenceError
+        As `svd`.
+
     Examples
     --------
     >>> W, H = polar(np.array([[0.0, -2.0], [3.0, 0.0]]))
@@ -272,11 +278,13 @@ def solve_psd(A: Array, B: Array, *, ridge: float = 0.0) -> Array:
     Raises
     ------
     ShapeError
-        Shapes do not fit.
+        Shapes do not fit, or have no entries.
+    DTypeError
+        `A` and `B` have different dtypes, or entries that are no float or complex numbers.
     NonFiniteError
         NaN or infinity in `A` or `B`.
     InputError
-        A negative or non-finite ridge.
+        A negative or non-finite ridge, or a solution beyond the range of the dtype.
 
     Notes
     -----
@@ -289,15 +297,22 @@ def solve_psd(A: Array, B: Array, *, ridge: float = 0.0) -> Array:
     >>> solve_psd(np.array([[4.0, 0.0], [0.0, 0.0]]), np.array([2.0, 0.0])).tolist()
     [0.5, 0.0]
     """
-    if len(A.shape) != 2 or A.shape[0] != A.shape[1] or B.shape[0] != A.shape[0]:
+    square = len(A.shape) == 2 and A.shape[0] == A.shape[1]
+    if not square or len(B.shape) not in (1, 2) or B.shape[0] != A.shape[0]:
         raise ShapeError(f"A X = B does not fit shapes {tuple(A.shape)} and {tuple(B.shape)}.")
+    if dtype_name(A) != dtype_name(B):
+        raise DTypeError(
+            f"A X = B needs one dtype, got {dtype_name(A)} and {dtype_name(B)}; "
+            "convert one of them first (contraction.arrays.to)."
+        )
     if not (ridge >= 0.0 and math.isfinite(ridge)):
         raise InputError(f"`ridge` is a finite number >= 0, got {ridge!r}.")
     xp = namespace(A, B)
-    exponent(B, xp)  # for its check of finiteness
-    shift = exponent(A, xp)
+    shift, shift_right = exponent(A, xp), exponent(B, xp)
     if shift:
-        A, B = times_power(A, -shift), times_power(B, -shift)
+        A = times_power(A, -shift)
+    if shift_right:
+        B = times_power(B, -shift_right)
     if ridge:
         mean = float(xp.sum(xp.real(xp.linalg.diagonal(detached(A))))) / A.shape[0]
         A = A + ridge * mean * identity_like(A, xp)
@@ -305,6 +320,7 @@ def solve_psd(A: Array, B: Array, *, ridge: float = 0.0) -> Array:
     X = _cholesky_solve(A, columns, xp)
     if X is None:
         X = _least_squares(A, columns, xp)
+    X = scaled_back(X, shift_right - shift)
     return X if len(B.shape) == 2 else X.reshape(-1)
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from contraction.arrays import (
+    DTYPES,
     Array,
     Namespace,
     device,
@@ -32,7 +33,13 @@ from contraction.arrays import (
     to,
     to_numpy,
 )
-from contraction.errors import ConvergenceError, InputError, PrecisionWarning, ShapeError
+from contraction.errors import (
+    ConvergenceError,
+    DTypeError,
+    InputError,
+    PrecisionWarning,
+    ShapeError,
+)
 
 log = logging.getLogger(__name__)
 Triple: TypeAlias = tuple[Array, Array, Array]
@@ -168,7 +175,9 @@ def climb(x: Array, *, ladder: Sequence[Rung] = LADDER) -> Climb:
     Raises
     ------
     ShapeError
-        `x` is no matrix.
+        `x` is no matrix, or has no entries.
+    DTypeError
+        Entries that are no float or complex numbers.
     NonFiniteError
         NaN or infinity in `x`.
     ConvergenceError
@@ -262,7 +271,7 @@ def probe(size: int, library: str, place: str, kind: str) -> Array:
 
 
 def norm(v: Array) -> float:
-    """Return the Frobenius norm of `v` as a number; no square leaves the range by accident."""
+    """Return the Frobenius norm of `v` as a number; its squares must stay in range."""
     if namespace_name(v) == "numpy":
         flat: Any = v.reshape(-1)
         return math.sqrt(abs(np.vdot(flat, flat)))
@@ -286,6 +295,8 @@ def phases(values: Array, xp: Namespace) -> Array:
     """Return values / |values|, one where a value is zero, outside torch's tape."""
     values = detached(values)
     if is_complex(values):
+        # lifted, because one over a subnormal number is infinite
+        values = xp.where(xp.abs(values) < 2.0**-100, values * 2.0**100, values)
         size: Any = xp.abs(values)
         found: Array = xp.where(size > 0, values / xp.where(size > 0, size, 1.0), 1.0)
         return found
@@ -307,23 +318,39 @@ def pivot_phases(U: Array, xp: Namespace) -> Array:
 def fix_signs(U: Array, Vh: Array, xp: Namespace) -> tuple[Array, Array]:
     """Turn the columns of U and the rows of Vh together so that the rule of `climb` holds."""
     p: Any = pivot_phases(U, xp)
-    q: Any = xp.conj(p) if is_complex(U) else p
-    return U * q, Vh * p[:, None]
+    return U * xp.conj(p), Vh * p[:, None]
+
+
+def require_entries(x: Array) -> None:
+    """Raise `ShapeError` if `x` is empty, `DTypeError` if it holds no floats."""
+    if dtype_name(x) not in DTYPES:
+        raise DTypeError(
+            f"a matrix of {dtype_name(x)} cannot be factorised; expected one of "
+            f"{', '.join(DTYPES)}. Convert it first (contraction.arrays.to)."
+        )
+    if 0 in x.shape:
+        raise ShapeError(f"an array of shape {tuple(x.shape)} has no entries to factorise.")
 
 
 def exponent(x: Array, xp: Namespace) -> int:
     """Return e such that x * 2^-e is of moderate size; zero where x already is.
 
+    Every factorisation begins here, and what none of them can take is refused.
+
     Raises
     ------
+    ShapeError, DTypeError
+        As `require_entries`.
     NonFiniteError
         NaN or infinity in `x`.
     """
+    require_entries(x)
     y: Any = detached(x)
     # parts, because the modulus of a complex entry can overflow where the parts do not
     largest = float(abs(y.real).max())
     if is_complex(x):
-        largest += float(abs(y.imag).max())
+        imaginary = float(abs(y.imag).max())
+        largest = imaginary if not imaginary <= largest else largest  # NaN must survive
     if not math.isfinite(largest):
         require_finite(y, what="the matrix to factorise")
     if largest == 0.0:

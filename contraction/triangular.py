@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, eps, namespace, namespace_name, require_finite
-from contraction.errors import InputError, ShapeError
+from contraction.arrays import Array, dtype_name, eps, namespace, namespace_name
+from contraction.errors import ShapeError
 from contraction.linalg import adjoint, eigh, identity_like
-from contraction.svd_ladder import exponent, failures_of_lapack, scaled_back, times_power
+from contraction.svd_ladder import (
+    exponent,
+    failures_of_lapack,
+    require_entries,
+    scaled_back,
+    times_power,
+)
 
 LIFT = 4.0  # what is added to the diagonal of a singular Gram matrix, in eps times its trace
 
@@ -30,7 +37,7 @@ def r_factor(x: Array) -> Array:
 
     Raises
     ------
-    ShapeError, NonFiniteError
+    ShapeError, DTypeError, NonFiniteError
         As `qr`.
 
     Notes
@@ -64,13 +71,18 @@ def gram_factor(x: Array) -> Array:
     Parameters
     ----------
     x
-        Matrix (m, n), of moderate size (its squares must stay in range).
+        Matrix (m, n).
 
     Returns
     -------
     Array
         (n, n). Where the Gram matrix is singular to rounding, 4 eps times its trace is added to
         the diagonal; if even that is not enough, R is a square root from the eigenvectors.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError
+        As `qr`.
 
     Notes
     -----
@@ -83,12 +95,17 @@ def gram_factor(x: Array) -> Array:
     >>> R.tolist()
     [[5.0]]
     """
+    if len(x.shape) != 2:
+        raise ShapeError(f"gram_factor takes a matrix, got shape {tuple(x.shape)}.")
+    require_entries(x)
     xp = namespace(x)
-    G: Any = adjoint(x, xp) @ x
-    trace = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
-    if not math.isfinite(trace):
-        require_finite(x, what="the matrix to factorise")
-        raise InputError("the squares of the entries overflow; scale the matrix first.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        G: Any = adjoint(x, xp) @ x
+        trace = float(xp.sum(xp.real(xp.linalg.diagonal(G))))
+    if not smallest_trace(dtype_name(x)) <= trace < math.inf:  # NaN comes here too
+        shift = exponent(x, xp)
+        if shift:
+            return scaled_back(gram_factor(times_power(x, -shift)), shift)
     if trace == 0.0:
         zero: Array = xp.zeros_like(G)
         return zero
@@ -103,3 +120,10 @@ def gram_factor(x: Array) -> Array:
     root = xp.sqrt(xp.clip(w, 0.0, None))
     found: Array = root[:, None] * adjoint(V, xp)
     return found
+
+
+@lru_cache(maxsize=4)
+def smallest_trace(kind: str) -> float:
+    """Return the trace of a Gram matrix below which its squares lose digits to underflow."""
+    limits = np.finfo(np.dtype(kind))
+    return float(limits.tiny) / float(limits.eps) ** 2

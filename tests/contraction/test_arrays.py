@@ -128,3 +128,10 @@ def test_global_random_state_is_untouched():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_sums_that_overflow_do_not_disturb_the_check_of_finiteness(namespace) -> None:
+    arrays.require_finite(arrays.to(np.full(10, 1e308), namespace=namespace))
+    with pytest.raises(NonFiniteError, match="2 NaN or infinite entries"):
+        arrays.require_finite(arrays.to(np.array([np.inf, -np.inf]), namespace=namespace))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contraction.arrays import eps, namespace_name, random_normal, to, to_numpy
+from contraction.arrays import eps, namespace, namespace_name, random_normal, to, to_numpy
 from contraction.errors import (
     ConvergenceError,
+    DTypeError,
     InputError,
     NonFiniteError,
     PrecisionWarning,
@@ -25,6 +26,7 @@ from contraction.svd_ladder import (
     gram,
     on_host,
     one_sided,
+    phases,
     triangular_first,
 )
 from contraction.triangular import gram_factor, r_factor
@@ -257,6 +259,40 @@ def test_shapes_are_checked():
 
 
 @pytest.mark.parametrize("library", NAMESPACES)
+@pytest.mark.parametrize("function", [qr, svd, singular_values, eigh, polar, r_factor, gram_factor])
+def test_what_is_no_matrix_of_floats_is_refused(function, library):
+    with pytest.raises(ShapeError, match="no entries"):
+        function(to(np.zeros((0, 0)), namespace=library))
+    with pytest.raises(DTypeError, match="int64"):
+        function(to(np.eye(2), namespace=library, dtype="int64"))
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
+def test_complex_entries_whose_parts_add_up_to_infinity(library):
+    x = to(np.array([[1.2e308 + 1.2e308j, 0.0], [0.0, 1.0]]), namespace=library)
+    assert to_numpy(svd(x)[1]).tolist() == pytest.approx([1.2e308 * math.sqrt(2.0), 1.0])
+    assert to_numpy(qr(x)[1])[0, 0] == pytest.approx(1.2e308 * math.sqrt(2.0))
+    with pytest.raises(NonFiniteError, match=r"index \(0, 1\)"):
+        svd(to(np.array([[1.0, complex(0.0, math.nan)]]), namespace=library))
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
+@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+def test_phases_of_subnormal_numbers(library, kind):
+    tiny = float(np.finfo(kind).smallest_subnormal)
+    values = to(np.array([1j * tiny, -tiny, 1.0, 0.0, -1j], dtype=kind), namespace=library)
+    found = to_numpy(phases(values, namespace(values)))
+    assert found.tolist() == [1j, -1, 1, 1, -1j]
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
+@pytest.mark.parametrize("size", [1e300, 1e155, 1e-155, 1e-161, 1e-200, 1e-300])
+def test_the_gram_matrix_of_huge_and_tiny_entries(library, size):
+    R = to_numpy(gram_factor(to(np.array([[3.0], [4.0]]) * size, namespace=library)))
+    assert R[0, 0] == pytest.approx(5.0 * size, rel=1e-12)
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
 def test_qr_of_a_batch(library):
     x = to(random_normal(np.random.default_rng(0), (3, 2, 5, 4)), namespace=library)
     Q, R = qr(x)
@@ -344,6 +380,30 @@ def test_solve_psd_of_a_singular_matrix_is_least_squares_of_least_norm(library):
     for ridge in (-1.0, math.nan):
         with pytest.raises(InputError, match="ridge"):
             solve_psd(A, B, ridge=ridge)
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
+def test_solve_psd_at_the_ends_of_the_range(library):
+    def solve(A, B):
+        return to_numpy(solve_psd(*(to(np.asarray(y), namespace=library) for y in (A, B))))
+
+    tiny = 1e-300 * np.eye(2)
+    assert solve(tiny, np.array([1e-100, 2e-320])).tolist() == pytest.approx([1e200, 2e-20], 1e-3)
+    assert np.allclose(solve(tiny * 1e-20, 1e-320 * np.eye(2)), np.eye(2), rtol=1e-15)
+    with pytest.raises(InputError, match="beyond the range"):
+        solve(tiny, np.array([1e100, 0.0]))
+
+
+def test_solve_psd_refuses_what_does_not_fit():
+    with pytest.raises(DTypeError, match="float64 and complex128"):
+        solve_psd(np.eye(2), np.array([1j, 2.0]))
+    with pytest.raises(DTypeError, match="float32 and float64"):
+        solve_psd(np.eye(2, dtype=np.float32), np.ones(2))
+    for shape in ((), (2, 3, 4)):
+        with pytest.raises(ShapeError, match="does not fit"):
+            solve_psd(np.eye(2), np.ones(shape))
+    with pytest.raises(ShapeError, match="no entries"):
+        solve_psd(np.eye(2), np.ones((2, 0)))
 
 
 # ---- triangular factors and leading eigenvectors -------------------------------------------
