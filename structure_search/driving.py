@@ -107,7 +107,8 @@ class _Keeper:
         self._task, self._evaluator, self._run = task, evaluator, run
         self._best: Evaluation | None = None
         self._network: Network | None = None
-        self._begun = time.monotonic()
+        # when the clock of `max_seconds` began: at once, or after going over a journal
+        self._begun = None if evaluator.trace else time.monotonic()
         for evaluation in evaluator.trace:
             self._consider(evaluation)
 
@@ -150,13 +151,14 @@ class _Keeper:
         return Outcome.REACHED if met else Outcome.EXHAUSTED
 
     def _limit(self) -> Outcome | None:
-        task = self._task
+        task, now = self._task, time.monotonic()
+        self._begun = now if self._begun is None else self._begun
         if task.stop is not None and (why := task.stop()) is not None:
             return why
         if task.max_evaluations is not None:
             if len(self._evaluator.trace) >= task.max_evaluations:
                 return Outcome.BUDGET
-        if task.max_seconds is not None and time.monotonic() - self._begun >= task.max_seconds:
+        if task.max_seconds is not None and now - self._begun >= task.max_seconds:
             return Outcome.TIME
         return None
 

@@ -50,7 +50,7 @@ def best_of(run: RunRecord) -> Best | None:
     tried = [e for e in run.evaluations if math.isfinite(e.error)]
     if not tried:
         return None
-    goal = objective_from_dict(run.config["objective"])
+    goal = objective_from_dict(run.settings["objective"])
     best = min(tried, key=lambda e: (goal.order(e.num_params, e.error), e.index))
     return Best(structure=best.structure, num_params=best.num_params, error=best.error)
 
@@ -64,7 +64,7 @@ def thinned(run: RunRecord, most: int = MOST_POINTS) -> list[Evaluation]:
 
 def running_best(run: RunRecord) -> list[Evaluation]:
     """Return the evaluations that were the best so far when they were made."""
-    goal = objective_from_dict(run.config["objective"])
+    goal = objective_from_dict(run.settings["objective"])
     found: list[Evaluation] = []
     for e in run.evaluations:
         if not math.isfinite(e.error):
@@ -173,7 +173,7 @@ def _front(tried: Sequence[Evaluation]) -> list[tuple[float, float]]:
 
 
 def _goal_guides(run: RunRecord) -> list[Guide]:
-    goal = run.config["objective"]
+    goal = run.settings["objective"]
     if goal.get("tol"):
         return [Guide(value=float(goal["tol"]), label=f"allowed error {goal['tol']:g}")]
     if goal.get("params"):
@@ -222,7 +222,7 @@ def trace_figures(run: RunRecord) -> list[Figure]:
     caption = (
         "It grows until the objective is met and shrinks from there on: a smaller network counts "
         "only once its error is allowed."
-        if run.config["objective"].get("tol")
+        if run.settings["objective"].get("tol")
         else "The size of the best network so far."
     )
     made.append(_figure("size", "Parameters of the best so far", caption, drawn))

@@ -231,6 +231,12 @@ class RunRecord:
     network_path: Path | None
     good_bytes: int
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The `objective`, `max_evaluations` and `max_seconds` of the last session."""
+        sessions = (e for e in reversed(self.events) if e["kind"] == "session")
+        return next(sessions, self.config)
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return run.json.

@@ -210,7 +210,7 @@ def _seed(run: RunRecord) -> str:
 def _error_note(run: RunRecord, best: Best) -> str:
     """Say what kind of figure the error is: it is never left open."""
     kind = str(run.metrics.get("error_kind") or run.metrics.get("kind") or "measured")
-    goal = run.config["objective"].get("tol")
+    goal = run.settings["objective"].get("tol")
     allowed = f", {goal:g} allowed" if goal else ""
     return f"{kind}{allowed}"
 

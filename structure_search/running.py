@@ -148,7 +148,8 @@ def resume(
     objective, max_evaluations
         A new goal or budget (over all sessions); by default those of the last session.
     max_seconds
-        Most wall time of this session.
+        Most wall time of this session, from its first new evaluation: going over the journal
+        is not counted, so that every session gets further.
     method
         The method, if it is not one of this package.
     force
@@ -167,10 +168,10 @@ def resume(
     config = journal.read_config(folder)
     journal.require_resumable(config, folder)
     record = journal.read_run(folder)
-    last = next((e for e in reversed(record.events) if e["kind"] == "session"), config)
     if x is None:
         x = reopen(config)
-    if run_folder.fingerprint(as_array(x)) != config["input"]["sha256"] and not force:
+    found = run_folder.fingerprint(as_array(x, what="the data"))
+    if found != config["input"]["sha256"] and not force:
         raise CheckpointError(
             f"the data are not those of the run in {folder}: shape, type or entries changed. "
             "Give the original data, or force it (--force) to mix both in one run."
@@ -179,8 +180,8 @@ def resume(
     task = _task(
         x,
         method=method or method_from_dict(config["method"]),
-        objective=objective or objective_from_dict(last["objective"]),
-        max_evaluations=max_evaluations or last["max_evaluations"],
+        objective=objective or objective_from_dict(record.settings["objective"]),
+        max_evaluations=max_evaluations or record.settings["max_evaluations"],
         max_seconds=max_seconds,
         seed=int(config["seed"]),
         start=None if start is None else Structure.from_dict(start),

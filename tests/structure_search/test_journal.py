@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 import tnet
 from contraction.errors import CheckpointError, InputError, RunLockedError
 from structure_search import Greedy, Outcome, RelativeError, Source, read_run, resume, search
+from structure_search.figures import best_of
 from structure_search.journal import decode_event, encode_event, write_baselines
 from structure_search.locking import run_lock
+from structure_search.report import report_html
 
 GOAL = RelativeError(tol=1e-4)
 
@@ -84,6 +86,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop: int) ->
     for node, array in whole.network.arrays.items():
         np.testing.assert_array_equal(array, parts.network[node])
     assert steps(read_run(tmp_path / "parts").evaluations) == steps(whole.trace)
+
+
+def test_every_session_gets_further_however_short(tmp_path: Path) -> None:
+    begin(tmp_path / "run", max_evaluations=10)
+    for done in (11, 12):
+        found = resume(tmp_path / "run", data(), max_evaluations=99, max_seconds=1e-9)
+        assert (len(found.trace), found.outcome) == (done, Outcome.TIME)
+
+
+def test_reports_judge_by_the_goal_of_the_last_session(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    rng = np.random.default_rng(7)
+    search(data(), method=Greedy(), objective=RelativeError(tol=0.5), rng=rng, run=folder)
+    found = resume(folder, data(), objective=RelativeError(tol=0.1))
+    record = read_run(folder)
+    assert record.config["objective"]["tol"] == 0.5
+    assert record.settings["objective"]["tol"] == 0.1
+    best = best_of(record)
+    assert best is not None
+    assert (best.num_params, best.error) == (found.best.num_params, found.best.error)
+    assert "0.1 allowed" in report_html(record)
 
 
 def test_a_finished_run_goes_on_with_a_smaller_error(tmp_path: Path) -> None:
