@@ -68,10 +68,8 @@ def truncated_svd(
     ------
     ShapeError
         `x` is no matrix.
-    NonFiniteError
-        NaN or infinity in `x`.
-    InputError
-        A randomised method without `rng`.
+    NonFiniteError, InputError
+        As `left_basis`.
 
     Notes
     -----

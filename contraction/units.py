@@ -30,12 +30,7 @@ def parse_bytes(amount: int | float | str, *, name: str = "memory") -> int:
 
 
 def parse_seconds(amount: int | float | str, *, name: str = "budget") -> float:
-    """Return a number of seconds.
-
-    Raises
-    ------
-    InputError
-        Not a positive number, or an unknown unit.
+    """Return a number of seconds; refuses what `parse_bytes` refuses.
 
     Examples
     --------

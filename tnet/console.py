@@ -234,10 +234,8 @@ class Console:
 
         Parameters
         ----------
-        total
-            Number of steps, or None if that is not known.
-        label
-            What is being counted.
+        total, label
+            As for `Progress`.
 
         Yields
         ------
