@@ -66,7 +66,7 @@ def allocate(
         for bond, values in spectra.items()
     }
     least = {bond: min(min_rank, rank) for bond, rank in full.items()}
-    squares = {bond: np.asarray(values, dtype=np.float64) ** 2 for bond, values in spectra.items()}
+    squares = _squares(spectra)
     smallest = _Ranks(structure, least)
     if smallest.params > max_params:
         raise RankError(
@@ -81,6 +81,13 @@ def allocate(
     if len(full) <= EXCHANGED:
         found = _exchange(found, least, full, squares, max_params)
     return found.rank
+
+
+def _squares(spectra: Mapping[str, Sequence[float] | Squares]) -> dict[str, Squares]:
+    """Return the squares relative to the largest value, which alone might leave the range."""
+    found = {bond: np.asarray(values, dtype=np.float64) for bond, values in spectra.items()}
+    top = max((float(values.max(initial=0.0)) for values in found.values()), default=0.0)
+    return {bond: (values / (top or 1.0)) ** 2 for bond, values in found.items()}
 
 
 class _Ranks:

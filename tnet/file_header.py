@@ -140,7 +140,7 @@ def _described(record: Record) -> dict[str, Any]:
             "bound": _finite_or_none(certificate.bound),
             "discarded": {k: _finite_or_none(v) for k, v in certificate.discarded.items()},
             "methods": dict(certificate.methods),
-            "allowed": certificate.allowed,
+            "allowed": None if certificate.allowed is None else float(certificate.allowed),
         },
         "history": list(record.history),
     }

@@ -91,7 +91,11 @@ class _Scale:
     def unit(self, total: float, shift: int) -> float:
         if self.norm2 == 0.0:  # the first bond sees the whole tensor
             self.norm2, self.shift = total, shift
-        return math.ldexp(1.0 / self.norm2, max(min(2 * (shift - self.shift), 500), -500))
+        if self.norm2 == 0.0:
+            return 0.0
+        # one power of two: 1 / norm2 and the shift may each be near the ends of the range
+        fraction, power = math.frexp(self.norm2)
+        return math.ldexp(1.0 / fraction, max(min(2 * (shift - self.shift) - power, 1000), -1000))
 
 
 @dataclass(kw_only=True, eq=False)

@@ -400,3 +400,10 @@ def test_a_loaded_network_remembers_the_tolerance_it_has_used(tmp_path):
     tnet.save(tmp_path / "small.tnet", small)
     again = tnet.truncate(tnet.load(tmp_path / "small.tnet"), rule)
     assert dict(again.ranks) == dict(small.ranks)
+
+
+def test_tolerances_of_any_float_type_are_saved(tmp_path):
+    net = tnet.random_network(tnet.tensor_train((4, 4), 4), rng=np.random.default_rng(0))
+    small = tnet.truncate(net, tnet.Truncation(tol=np.float32(0.1)))
+    tnet.save(tmp_path / "a.tnet", small)
+    assert tnet.load(tmp_path / "a.tnet").certificate.allowed == pytest.approx(0.1)

@@ -1,0 +1,51 @@
+"""Networks whose nodes have very different scales: the same ranks, errors and promises."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tnet
+from tnet import Truncation
+
+STAR = tnet.Structure(
+    {"core": ("r", "q"), "a": ("r", "x"), "b": ("q", "y")}, {"r": 6, "q": 6, "x": 8, "y": 8}
+)
+
+
+@pytest.mark.parametrize("first", ["core", "a", "b"])
+@pytest.mark.parametrize("order", [("r", "q"), ("q", "r")])
+def test_truncation_is_blind_to_the_scales_of_the_nodes(first, order):
+    base = tnet.random_network(STAR, rng=np.random.default_rng(1))
+    base = base.replace({"core": base["core"] / 2.0})  # off the powers of two
+    turned = {"core": base["core"] if order == ("r", "q") else base["core"].T}
+    names = [first, *(name for name in ("core", "a", "b") if name != first)]
+    legs = {**dict(STAR.nodes), "core": order}
+    structure = tnet.Structure([(n, legs[n]) for n in names], dict(STAR.sizes), STAR.modes)
+    base = tnet.Network(structure, {**base.arrays, **turned})
+    plain = tnet.truncate(base, Truncation(tol=0.3))
+    assert max(plain.ranks.values()) < 6
+    for powers in itertools.product((-236, 0, 236), repeat=3):
+        scaled = {n: base[n] * 2.0**p for n, p in zip(names, powers, strict=True)}
+        net = tnet.Network(structure, scaled)
+        small = tnet.truncate(net, Truncation(tol=0.3))
+        assert dict(small.ranks) == dict(plain.ranks)
+        assert small.certificate.bound == pytest.approx(plain.certificate.bound, rel=1e-9)
+        if abs(sum(powers)) < 700:  # else no float holds the norm
+            assert tnet.relative_error(small, net) <= small.certificate.bound <= 0.3
+
+
+def test_a_single_node_of_zeros_is_truncated_exactly():
+    net = tnet.Network(tnet.Structure({"a": ("x",)}, {"x": 5}), {"a": np.zeros(5)})
+    small = tnet.truncate(net, Truncation(tol=0.1))
+    assert small.certificate.bound == small.error == 0.0
+    assert not small.to_dense().any()
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_budgets_are_shared_out_alike_at_every_scale(factor):
+    net = tnet.random_network(tnet.tensor_train((6, 6, 6, 6), 6), rng=np.random.default_rng(1))
+    plain = tnet.truncate(net, Truncation(max_params=100))
+    small = tnet.truncate(net * factor, Truncation(max_params=100))
+    assert dict(small.ranks) == dict(plain.ranks)
+    assert small.error == pytest.approx(plain.error, rel=1e-12)
