@@ -13,6 +13,7 @@ from contraction.errors import BackendError, DTypeError, InputError, ShapeError,
 from tnet.als.dense import Target, dense_problem
 from tnet.als.entries import Entries, checked_mask, observed
 from tnet.als.masked import masked_problem
+from tnet.als.memory_need import check_memory
 from tnet.als.options import ALS, FirstStart, Fit, FitOutcome
 from tnet.als.race import Problem, Race, Run, race
 from tnet.als.ridge import Choice, chosen_ridge, prediction_error
@@ -68,6 +69,10 @@ def fit(
         Infinite entries; NaN in a `Target`.
     InputError
         No observed entry.
+    MemoryBudgetError
+        The fit would hold more than `ALS.memory` at once: a node with C bond values needs
+        normal equations of C^2 numbers, unless they fall into parts, as on a tree. Found from
+        the structure before any work.
 
     Notes
     -----
@@ -77,9 +82,14 @@ def fit(
     QR as the fall-back, so the error never rises. The first start is the decomposition of a
     spanning tree, so on a tree the error of `decompose` is never exceeded.
 
+    Where the surroundings of a node fall into parts that hang together only through it (any
+    node of a tree, the core of a Tucker network), the Gram matrix is a Kronecker product and is
+    diagonalised part by part, never formed.
+
     Missing entries: each node solves ridge-regularised normal equations over the observed
-    entries, m C^2 flops for m entries and a node with C numbers per own index; memory m C. The
-    regularised objective never rises. See `ALS.ridge`.
+    entries, m C^2 flops for m entries and a node with C numbers per own index, or one planned
+    contraction over the whole grid where that is shorter; C^3 / 3 flops for their Cholesky
+    factor; memory m C + C^2. The regularised objective never rises. See `ALS.ridge`.
 
     Examples
     --------
@@ -100,6 +110,7 @@ def fit(
     _check_shape(structure, data.shape)
     if data.norm == 0.0:
         return _zero(structure, data, test, begun)
+    check_memory(data, structure, options.memory)
     if isinstance(data, Target):
         problem = dense_problem(data, structure)
         most = options.restarts if start is None else 1

@@ -26,7 +26,7 @@ from tnet.als.grid_program import GridVisit
 from tnet.als.kernels import DOUBLE, PROXIMAL
 from tnet.als.layout import Layout
 from tnet.als.race import Progress
-from tnet.als.rows import RowPlan, row_plan, segment_sums, solve_rows
+from tnet.als.rows import LARGE, RowPlan, cholesky, row_plan, segment_sums, solve_rows
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network, random_network
 from tnet.structure import Structure
@@ -230,6 +230,11 @@ def masked_problem(entries: Entries, structure: Structure, ridge: float) -> Mask
     xp = namespace(values)
     scale = float(xp.linalg.vector_norm(values)) / math.sqrt(entries.count)
     values = values / scale
+    if (
+        max(visit.columns for visit in program.visits) >= LARGE
+        and arrays_.namespace_name(values) == "numpy"
+    ):
+        cholesky(arrays_.dtype_name(values))  # loaded before the sweeps, which limit its threads
     layout = program.layout
     nodes = [node_key(layout.own[n], structure, entries) for n in layout.names]
     return MaskedProblem(

@@ -8,6 +8,7 @@ from enum import Enum
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank, check_tol
+from contraction.units import parse_bytes
 from tnet.network import Network
 
 
@@ -63,6 +64,9 @@ class ALS:
         of the observed entries that is put aside for that (never the held-out ones), and the
         fit to all observed entries goes on from there. A ridge above zero takes the solver for
         missing entries also where none is missing.
+    memory
+        Bytes that the fit may hold beside the data, as a number or text ("2GiB"); by default
+        six tenths of what is available on the host, and no limit on another device.
 
     Examples
     --------
@@ -80,6 +84,7 @@ class ALS:
     gain: float = 1e-3
     winning_error: float | None = None
     ridge: float | None = None
+    memory: int | str | None = None
 
     def __post_init__(self) -> None:
         check_tol(self.tol)
@@ -93,6 +98,8 @@ class ALS:
             check_tol(self.winning_error, "winning_error")
         if self.ridge is not None and not 0.0 <= self.ridge < math.inf:
             raise InputError(f"`ridge` is a number >= 0, got {self.ridge!r}.")
+        if self.memory is not None:
+            parse_bytes(self.memory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from contraction.arrays import Array
 from tnet.als.options import ALS, FitOutcome
+from tnet.blas_threads import scipy_on_one_thread
 from tnet.certificate import Certificate
 from tnet.network import Network
 from tnet.structure import Structure
@@ -89,6 +90,7 @@ class Race:
     restarts: int
 
 
+@scipy_on_one_thread()
 def advance(
     problem: Problem,
     run: Run,
@@ -104,7 +106,8 @@ def advance(
     Cores are exchanged only for better ones: the objective of the result never exceeds the
     objective of the run given. With `momentum` a sweep starts from cores extrapolated by up to
     that factor of the last change; where that does not pay the sweep is taken back and the
-    factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP).
+    factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP). Meanwhile the
+    BLAS of SciPy has one thread (`tnet.blas_threads`); that of NumPy keeps its own number.
     """
     best, trace = run.best, list(run.trace)
     cores, current, previous = run.cores, run.cores, None

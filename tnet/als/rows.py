@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -129,12 +130,18 @@ def solve_rows(G: Array, rhs: Array, old: Array, ridge: float, proximal: float) 
     return _by_eigenvalues(shifted, wanted, xp)
 
 
-def _by_cholesky(shifted: Any, wanted: Any) -> Array | None:
-    """Solve large systems one after the other at half the cost; None if one is not definite."""
+@lru_cache(maxsize=4)
+def cholesky(kind: str) -> tuple[Any, Any]:
+    """Return LAPACK's routines that factorise and solve, for a dtype."""
     from scipy.linalg import lapack
 
-    letter = {"float64": "d", "complex128": "z"}[arrays_.dtype_name(shifted)]
-    potrf, potrs = getattr(lapack, f"{letter}potrf"), getattr(lapack, f"{letter}potrs")
+    letter = {"float64": "d", "complex128": "z"}[kind]
+    return getattr(lapack, f"{letter}potrf"), getattr(lapack, f"{letter}potrs")
+
+
+def _by_cholesky(shifted: Any, wanted: Any) -> Array | None:
+    """Solve large systems one after the other at half the cost; None if one is not definite."""
+    potrf, potrs = cholesky(arrays_.dtype_name(shifted))
     W = np.empty(wanted.shape[:2], dtype=wanted.dtype)
     for k, matrix in enumerate(shifted):
         # the transpose lies as LAPACK wants it; of a Hermitian matrix it is the conjugate

@@ -28,6 +28,7 @@ from contraction.errors import (
     MemoryBudgetError,
     TnetError,
 )
+from tnet.memory import available_memory as available_memory
 
 HostArray: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -94,21 +95,6 @@ class Loaded:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     key: str | None = None
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that can be allocated now, as far as the system says."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (ValueError, OSError, AttributeError):
-        return 4 * 1024**3
 
 
 def need(module: str, extra: str) -> Any:
