@@ -61,8 +61,7 @@ def matrices(x: Array, kind: str = "") -> Iterator[Array]:
     """
     kind = kind or WIDE[dtype_name(x)]
     for piece, turned in _pieces(x, converts=dtype_name(x) != kind):
-        A = cast(piece, kind)
-        yield A.T if turned else A  # type: ignore[attr-defined]
+        yield _facing(cast(piece, kind), turned)
 
 
 def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
@@ -70,7 +69,7 @@ def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
     before, n, after = (int(size) for size in x.shape)
     step = max(before, after)
     if converts:  # few columns stay in a near cache, and many are worth adding up n x n results
-        step = max(BLOCK // (4 * n), min(BLOCK // n, 8 * n), 1)
+        step = max(BLOCK // (8 * n), min(BLOCK // n, 8 * n), 1)
     if before == 1:
         for low in range(0, after, step):
             yield x[0, :, low : low + step], False
@@ -87,6 +86,10 @@ def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
         for low in range(0, before, rows):
             some = xp.permute_dims(x[low : low + rows], (1, 0, 2))
             yield some.reshape(n, -1), False
+
+
+def _facing(A: Array, turned: bool) -> Array:
+    return A.T if turned else A  # type: ignore[attr-defined,no-any-return]
 
 
 def gram(parts: Iterable[Array]) -> Array:
@@ -123,10 +126,7 @@ def gram(parts: Iterable[Array]) -> Array:
 def gram_single(parts: Iterable[Array]) -> tuple[Array, float]:
     """Return M M^H with products in single precision, and ||M||_F^2 in double, in one pass.
 
-    Parameters
-    ----------
-    parts
-        Arrays (before, n, after).
+    Takes what `gram` takes.
 
     Returns
     -------
@@ -152,8 +152,7 @@ def gram_single(parts: Iterable[Array]) -> tuple[Array, float]:
             single = "complex64" if is_complex(part) else "float32"
             for piece, turned in _pieces(part, converts=True):
                 square += _square(piece)
-                A: Any = cast(piece, single)
-                total = _plus_square(total, A.T if turned else A)
+                total = _plus_square(total, _facing(cast(piece, single), turned))
     return _symmetric(total), square
 
 
