@@ -1,4 +1,4 @@
-"""Networks whose nodes have very different scales: the same ranks, errors and promises."""
+"""Very different scales, of nodes and of errors: the same ranks and the same promises."""
 
 import itertools
 
@@ -49,3 +49,19 @@ def test_budgets_are_shared_out_alike_at_every_scale(factor):
     small = tnet.truncate(net * factor, Truncation(max_params=100))
     assert dict(small.ranks) == dict(plain.ranks)
     assert small.error == pytest.approx(plain.error, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_budgets_in_single_precision_keep_the_bound(seed):
+    rng = np.random.default_rng(seed)
+    vectors = np.exp(rng.standard_normal(6)), np.exp(rng.standard_normal(7)), np.ones(5)
+    noise = 10.0 ** rng.uniform(-5, -3)
+    x = np.einsum("i,j,k", *vectors) + noise * rng.standard_normal((6, 7, 5))
+    x = x.astype(np.float32)
+    full = tnet.decompose(x, tnet.tensor_train)
+    small = tnet.decompose(x, tnet.tensor_train, max_params=full.num_params - 12)
+    wide = small.to(dtype="float64").to_dense()
+    error = np.linalg.norm(wide - x) / np.linalg.norm(x.astype(np.float64))
+    assert error <= small.certificate.bound <= 1.2 * error + 2e-5
+    if small.certificate.kind is tnet.ErrorKind.EXACT:
+        assert small.error == pytest.approx(error, rel=1e-2)

@@ -92,10 +92,12 @@ def saved_ranks(net: Network, left: float) -> dict[str, int] | None:
 def projected(
     target: AbstractTarget, large: Network, small: Network, norm: float, rounding: float
 ) -> Network:
-    """Return the best network with the bases of `small`, and its exact error.
+    """Return the best network with the bases of `small`, and its error.
 
     `small` is a truncation of `large`. For given isometries the best root is the projection of
-    the tensor itself, and ||X - Y||^2 = ||X||^2 - ||Y||^2. One pass, 2 r N flops.
+    the tensor itself, and ||X - Y||^2 = ||X||^2 - ||Y||^2. That difference is lost in the
+    rounding of small errors (in single precision below about 1e-3); but the bases are nested, so
+    the squares of both errors add up to a bound. One pass, 2 r N flops.
     """
     first, second = large.certificate, small.certificate
     assert first is not None
@@ -105,13 +107,17 @@ def projected(
     root: Any = wide(swept.arrays[tree.root])
     kept = squared_norm([(root / norm).reshape(1, 1, -1)]) if norm else 1.0
     lost = max(1.0 - kept, 0.0)
-    floor = math.sqrt(ENERGY_FLOOR * (len(tree.bond) + 1))
+    floor = math.sqrt(max(ENERGY_FLOOR * (len(tree.bond) + 1), 2.0 * rounding))
+    measured = certified(math.sqrt(lost), floor, rounding)
+    summed = math.hypot(max(first.bound - rounding, 0.0), second.bound) + rounding
+    if measured.kind is ErrorKind.BOUND and summed < measured.bound:
+        measured = replace(measured, error=summed, bound=summed)
     discarded = {
         bond: math.hypot(first.discarded.get(bond, 0.0), second.discarded.get(bond, 0.0))
         for bond in small.structure.bonds
     }
     certificate = replace(
-        certified(math.sqrt(lost), floor, rounding),
+        measured,
         discarded=discarded,
         methods={**first.methods, **second.methods},
         allowed=first.allowed,
