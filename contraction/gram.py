@@ -69,7 +69,7 @@ def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
     before, n, after = (int(size) for size in x.shape)
     step = max(before, after)
     if converts:  # few columns stay in a near cache, and many are worth adding up n x n results
-        step = max(BLOCK // (8 * n), min(BLOCK // n, 8 * n), 1)
+        step = max(BLOCK // (4 * n), min(BLOCK // n, 8 * n), 1)
     if before == 1:
         for low in range(0, after, step):
             yield x[0, :, low : low + step], False
@@ -89,7 +89,7 @@ def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
 
 
 def _facing(A: Array, turned: bool) -> Array:
-    return A.T if turned else A  # type: ignore[attr-defined,no-any-return]
+    return A.T if turned else A  # type: ignore[attr-defined]
 
 
 def gram(parts: Iterable[Array]) -> Array:
