@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from contraction.linalg import svd as svd
     from contraction.paths import Objective as Objective
     from contraction.planner import Plan as Plan
-    from contraction.planner import einsum as einsum
     from contraction.planner import plan as plan
     from contraction.spec import Spec as Spec
+    from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
 
 __getattr__, __dir__, __all__ = attach(
@@ -29,8 +29,9 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
         "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
         "contraction.paths": ["Objective"],
-        "contraction.planner": ["Plan", "einsum", "plan"],
+        "contraction.planner": ["Plan", "plan"],
         "contraction.spec": ["Spec"],
+        "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],
     },
 )

@@ -15,7 +15,13 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from contraction.errors import BackendError, DeviceError, DTypeError, NonFiniteError
+from contraction.errors import (
+    BackendError,
+    DeviceError,
+    DTypeError,
+    NonFiniteError,
+    ShapeError,
+)
 
 Namespace: TypeAlias = Any  # a module that follows the array API standard
 NAMESPACES = ("numpy", "torch", "cupy")
@@ -273,6 +279,8 @@ def as_array(x: Any, *, what: str = "the array") -> Array:
     ------
     DTypeError
         Objects, text, dates, structured and long-double data, or a masked array.
+    ShapeError
+        A list of lists of different lengths.
     BackendError
         The library is not known.
 
@@ -286,7 +294,10 @@ def as_array(x: Any, *, what: str = "the array") -> Array:
             f"{what} is a masked array; fill it with NaN (x.filled(np.nan)) for missing entries."
         )
     if isinstance(x, (list, tuple, int, float, complex)):
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise ShapeError(f"{what} is a list of no one shape: {error}.") from error
     if type(x).__module__.partition(".")[0] == "xarray":
         x = x.values
     name, kind = _name_of_type(_kind(x)), dtype_name(x)

@@ -51,7 +51,7 @@ def prepare(values: list[Any], spec: Spec) -> str:
     ShapeError
         Another number of arrays, or other shapes, than the spec has.
     BackendError
-        Arrays of several libraries or devices.
+        Arrays of several libraries or devices, or sparse tensors.
     DTypeError
         Entries that are no numbers.
     """
@@ -71,6 +71,8 @@ def prepare(values: list[Any], spec: Spec) -> str:
             f"the arrays lie on several devices: {sorted({str(x.device) for x in values})}; "
             "move all of them to one first (contraction.arrays.to)."
         )
+    if name == "torch" and any(str(x.layout) != "torch.strided" for x in values):
+        raise BackendError("sparse tensors are not supported; pass x.to_dense().")
     if len({x.dtype for x in values}) > 1:
         wanted = str(np.result_type(*(arrays_.dtype_name(x) for x in values)))
         for i, x in enumerate(values):

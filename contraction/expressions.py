@@ -7,9 +7,11 @@ Without "->" the output is the ellipsis axes, then the labels that appear once, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from contraction.errors import PlanError, ShapeError
 from contraction.spec import Spec, check_ndim
@@ -17,13 +19,15 @@ from contraction.spec import Spec, check_ndim
 Term = tuple[Hashable, ...]
 
 
-class Free(NamedTuple):
+@dataclass(frozen=True)  # equal to no label of the caller's, as a named tuple would be
+class Free:
     """The label of an ellipsis axis, counted from the right."""
 
     axis: int
 
 
-class Stretched(NamedTuple):
+@dataclass(frozen=True)
+class Stretched:
     """The label of an axis of size one that is broadcast: nothing else holds it."""
 
     operand: int
@@ -62,7 +66,7 @@ def _read_term(term: str, equation: str) -> Term:
     return (*before, *middle, *after)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def equation_spec(
     terms: tuple[Term, ...], output: Term | None, shapes: tuple[tuple[int, ...], ...]
 ) -> Spec:
@@ -85,8 +89,8 @@ def equation_spec(
     widest = max(sum(isinstance(x, Free) for x in term) for term in spread)
     free = tuple(Free(axis) for axis in range(widest, 0, -1))
     if output is None:
-        names = [x for term in terms for x in term if x is not Ellipsis]
-        once = [x for x in dict.fromkeys(names) if names.count(x) == 1]
+        times = Counter(x for term in terms for x in term if x is not Ellipsis)
+        once = [x for x, count in times.items() if count == 1]
         kept = (*free, *_sorted(once))
     elif Ellipsis in output:
         dots = output.index(Ellipsis)
@@ -118,7 +122,7 @@ def _spread(position: int, term: Term, shape: tuple[int, ...]) -> Term:
 
 
 def _stretch(spread: Sequence[Term], shapes: Sequence[tuple[int, ...]]) -> list[Term]:
-    """Give axes of size one that meet a larger size a label of their own."""
+    """Give axes of size one that meet another size a label of their own."""
     largest: dict[Hashable, int] = {}
     for term, shape in zip(spread, shapes, strict=True):
         for label, size in zip(term, shape, strict=True):
@@ -130,12 +134,17 @@ def _stretch(spread: Sequence[Term], shapes: Sequence[tuple[int, ...]]) -> list[
         stretched.append(
             tuple(
                 Stretched(i, axis)
-                if size == 1 and largest[label] != 1 and term.count(label) == 1
+                if size == 1 and largest[label] != 1 and _is_thin(label, term, shape)
                 else label
                 for axis, (label, size) in enumerate(zip(term, shape, strict=True))
             )
         )
     return stretched
+
+
+def _is_thin(label: Hashable, term: Term, shape: Sequence[int]) -> bool:
+    """Tell whether all axes of one operand with this label have size one."""
+    return all(size == 1 for x, size in zip(term, shape, strict=True) if x == label)
 
 
 def _sorted(labels: Sequence[Any]) -> Sequence[Any]:

@@ -137,9 +137,7 @@ def smallest_first(values: Sequence[tuple[int, int]], fresh: int) -> Pairs:
 def _score(made: int, spent: int, alpha: float, temperature: float, noise: random.Random) -> float:
     # sign(x) ln(1 + |x|) orders like x and never overflows, whatever the number of labels
     value = made - (spent if alpha == 1.0 else int(alpha * min(spent, 1 << 900)))
-    score = math.copysign(
-        math.log1p(abs(value)) if abs(value) < 1 << 900 else math.log(abs(value)), value
-    )
+    score = math.log(1 + abs(value)) * (1 if value >= 0 else -1)
     if temperature == 0.0:
         return score
     return score + temperature * math.log(-math.log(noise.random() or 1e-300))

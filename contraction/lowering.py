@@ -18,6 +18,7 @@ from contraction.tree import Pair, Tree
 
 Order = tuple[int, ...]
 BATCH, KEPT, SUMMED = 0, 1, 2
+HUGE = 1 << 200  # entries above which all counts are alike; the product of four is still a float
 LITTLE = 1 << 13  # multiply-adds of a step that takes little more than its call
 
 
@@ -101,7 +102,7 @@ def choose_ways(
         seconds = candidate.seconds
         if candidate.order != tree.output:
             run = _tail(candidate.order, tree.output, tree.sizes)
-            seconds += model.copy(tree.size(root), run)
+            seconds += model.copy(min(tree.size(root), HUGE), run)
         if seconds < total:
             best, total = index, seconds
     return *_backtrack(tree, found, best), total
@@ -170,7 +171,7 @@ class _Step:
         self.fate_left |= dict.fromkeys(pair.left_only, KEPT)
 
     def _volume(self, labels: Sequence[int]) -> int:
-        return math.prod([self.sizes[x] for x in labels])
+        return min(math.prod([self.sizes[x] for x in labels]), HUGE)
 
     def ways(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
         """Yield (seconds, axis order of the result, way)."""

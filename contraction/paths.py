@@ -24,11 +24,11 @@ from contraction.tree import Pairs, build_tree, leaf_labels, order_for_memory, r
 Leaves = Sequence[tuple[int, ...]]
 ALL_TREES = 4  # inputs up to which every tree is tried
 EXACT = 10  # inputs up to which dynamic programming is cheap
-RECONFIGURED = 1000  # inputs up to which cotengra refines a tree
+RECONFIGURED = 1000  # inputs up to which a tree is refined without being asked to
+REFINING = 1e-3  # seconds an input that cotengra takes to refine a tree
 ROTATED = 5e-5  # seconds of estimated run time from which small changes of a tree are tried
 WORTH = 5e-4  # seconds of estimated run time from which a long search pays
 TRIALS = 16
-EXTRA_FLOPS = 1.25  # of the fewest flops found, that a shorter estimated time may cost
 
 
 class Objective(enum.Enum):
@@ -85,8 +85,9 @@ def search_pairs(
     model
         Rates for the estimated time.
     seconds
-        Time for random trials on networks too large for an exact search; by default a fixed
-        number of trials, so that the same contraction always gets the same plan.
+        Time for the search on networks too large for an exact one, shared out over the parts
+        that have no label in common; by default a fixed number of trials, so that the same
+        contraction always gets the same plan.
     max_size
         Entries that may be alive at once; trees within it go before all others.
 
@@ -103,7 +104,8 @@ def search_pairs(
         if len(part) > 1:
             inner = _restricted(canonical, leaves, part)
             names = list(part)
-            for i, j in _search_connected(inner, objective, model, seconds, max_size):
+            share = None if seconds is None else seconds * len(part) / len(leaves)
+            for i, j in _search_connected(inner, objective, model, share, max_size):
                 pairs.append((names[i], names[j]))
                 names.append(len(leaves) + len(pairs) - 1)
             root = names[-1]
@@ -143,9 +145,12 @@ def components(leaves: Leaves) -> list[list[int]]:
 
 
 def _restricted(canonical: Canonical, leaves: Leaves, part: Sequence[int]) -> Canonical:
-    held = {x for value in part for x in leaves[value]}
-    output = tuple(x for x in canonical.output if x in held)
-    return Canonical(tuple(leaves[value] for value in part), output, canonical.sizes)
+    number: dict[int, int] = {}
+    inputs = tuple(
+        tuple(number.setdefault(x, len(number)) for x in leaves[value]) for value in part
+    )
+    output = tuple(number[x] for x in canonical.output if x in number)
+    return Canonical(inputs, output, tuple(canonical.sizes[x] for x in number))
 
 
 def _search_connected(
@@ -169,15 +174,24 @@ def _search_connected(
     best = score.best([greedy])
     if count <= EXACT:
         best = score.best([best, _exact(leaves, canonical.output, sizes, objective)])
+        if not score.fits(best):
+            small = _exact(leaves, canonical.output, sizes, Objective.SIZE)
+            return _rotate(score.best([best, small]), count, score)
         return _rotate(best, count, score) if score.program(best).seconds > ROTATED else best
-    if seconds is None and score.program(best).seconds < WORTH:
+    if seconds is None and score.program(best).seconds < WORTH and score.fits(best):
         return best
     trials = sorted(
         dict.fromkeys(_trials(best, leaves, canonical.output, sizes, seconds)),
         key=lambda pairs: _estimate(canonical, pairs),
     )
     best = score.best([best, *trials[:2]])
-    return score.best([best, _reconfigured(best, leaves, canonical.output, sizes, objective)])
+    if seconds is None or REFINING * count < seconds:
+        better = _reconfigured(best, leaves, canonical.output, sizes, objective)
+        best = score.best([best, better])
+    if not score.fits(best):
+        small = _reconfigured(best, leaves, canonical.output, sizes, Objective.SIZE)
+        best = score.best([best, small])
+    return best
 
 
 class _Score:
@@ -197,19 +211,24 @@ class _Score:
             known = self._known[pairs] = compile_program(self.canonical, pairs, self.model)
         return known
 
+    def fits(self, pairs: Pairs) -> bool:
+        """Tell whether a tree stays within the entries allowed."""
+        return self.program(pairs).peak_size <= self.max_size
+
     def best(self, trees: Iterator[Pairs] | Sequence[Pairs]) -> Pairs:
         """Return the best of `trees`, each with its steps in the order of least memory."""
         built = (build_tree(self.canonical, pairs) for pairs in trees)
         steps = {order_for_memory(tree): sum(map(tree.step_size, tree.pairs)) for tree in built}
-        most = math.inf
-        if self.objective in (Objective.TIME, Objective.FLOPS):
-            most = EXTRA_FLOPS * min(steps.values())  # no need to lower the others
+        most: float = math.inf
+        limited = self.max_size < math.inf  # then a tree of many flops may be all that fits
+        if self.objective in (Objective.TIME, Objective.FLOPS) and not limited:
+            most = _a_quarter_more(min(steps.values()))  # no need to lower the others
         programs = {pairs: self.program(pairs) for pairs, n in steps.items() if n <= most}
-        ceiling = EXTRA_FLOPS * min(program.flops for program in programs.values())
+        ceiling = _a_quarter_more(min(program.flops for program in programs.values()))
 
         def key(pairs: Pairs) -> tuple[float, ...]:
             program = programs[pairs]
-            over = max(0.0, program.peak_size - self.max_size)
+            over = 0.0 if self.fits(pairs) else program.peak_size - self.max_size
             return (over, *self._goal(program, ceiling), program.seconds)
 
         return min(programs, key=key)
@@ -226,6 +245,11 @@ class _Score:
                 return (program.write_size,)
             case Objective.COMBO:
                 return (program.flops // 2 + 64 * program.write_size,)
+
+
+def _a_quarter_more(flops: int) -> int:
+    """Return the flops that a shorter estimated time may cost; whole, for they may be huge."""
+    return flops + flops // 4
 
 
 def _all_trees(count: int) -> Iterator[Pairs]:

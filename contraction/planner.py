@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.cost import CPU, MODELS
-from contraction.errors import MemoryBudgetError, PlanError
+from contraction.errors import DTypeError, MemoryBudgetError, PlanError, TnetError
 from contraction.execute import Runner, bind, is_plain, memory_orders, prepare
-from contraction.expressions import Term, equation_spec, read_equation, read_interleaved
+from contraction.expressions import equation_spec, read_equation
 from contraction.paths import Objective, read_objective, search_pairs
 from contraction.program import Layouts, Program, compile_program
 from contraction.report import plan_table
@@ -122,7 +121,7 @@ class Plan:
         ShapeError
             Another number of arrays, or other shapes, than the plan was made for.
         BackendError
-            Arrays of several libraries or devices.
+            Arrays of several libraries or devices, or sparse tensors.
         DTypeError
             Entries that are no numbers.
         MemoryBudgetError
@@ -166,15 +165,17 @@ class Plan:
 
         Raises
         ------
-        PlanError
-            An entry is missing or of the wrong kind.
+        PlanError, ShapeError, InputError
+            An entry is missing, of the wrong kind, or of a wrong value.
         """
         try:
             sizes = dict(data["sizes"])
             spec = Spec(data["inputs"], data["output"], sizes)
             pairs = [(int(i), int(j)) for i, j in data["pairs"]]
             objective, memory = data["objective"], data["memory"]
-        except (KeyError, TypeError, AttributeError) as error:
+        except TnetError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(
                 "a plan needs `inputs`, `output`, `sizes`, `pairs`, `objective` and `memory`; "
                 f"reading failed at {error!r}."
@@ -185,9 +186,10 @@ class Plan:
         return plan_table(self.spec, self.pairs, self.program, self.objective.value)
 
     def __repr__(self) -> str:
+        flops, peak = (min(n, 1 << 1000) for n in (self.flops, self.peak_size))  # as floats
         return (
-            f"Plan({len(self.spec.inputs)} inputs, {self.flops:.3g} flops, "
-            f"peak {self.peak_size:.3g} entries, by {self.objective.value})"
+            f"Plan({len(self.spec.inputs)} inputs, {flops:.3g} flops, "
+            f"peak {peak:.3g} entries, by {self.objective.value})"
         )
 
 
@@ -217,6 +219,7 @@ def plan(
         "combo").
     memory
         Bytes that a run may allocate beside its inputs: a number, or text such as "2GiB".
+        Inputs that must be copied first, for their dtype or for gaps in memory, come on top.
     budget
         Seconds for the search on networks too large for an exact one: a number, or text such
         as "10s". By default the search has a fixed length and is repeatable.
@@ -232,6 +235,8 @@ def plan(
         A malformed equation, objective or path.
     ShapeError
         Shapes that do not fit the labels or one another.
+    DTypeError
+        `dtype` is none.
     MemoryBudgetError
         The best plan found needs more than `memory`.
 
@@ -245,8 +250,14 @@ def plan(
     wanted = read_objective(objective)
     limit = None if memory is None else parse_bytes(memory)
     seconds = None if budget is None else parse_seconds(budget)
-    itemsize = np.dtype(dtype).itemsize
-    tree = None if path is None else tuple(tuple(map(int, pair)) for pair in path)
+    try:
+        itemsize = np.dtype(dtype).itemsize
+    except TypeError as error:
+        raise DTypeError(f"`dtype` is the name of a dtype, got {dtype!r}.") from error
+    try:
+        tree = None if path is None else tuple(tuple(map(int, pair)) for pair in path)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"`path` is a list of pairs of values, got {path!r}.") from error
     find = _search if len(spec.inputs) <= MANY else _search_many
     compiled = find(
         spec.canonical, wanted, None if limit is None else limit // itemsize, seconds, tree
@@ -285,7 +296,7 @@ _search_many = lru_cache(maxsize=4)(_search.__wrapped__)
 
 
 def _read_spec(given: Spec | str, shapes: Sequence[Sequence[int]] | None) -> Spec:
-    found = None if shapes is None else tuple(tuple(int(n) for n in s) for s in shapes)
+    found = None if shapes is None else tuple(map(tuple, shapes))
     if isinstance(given, str):
         if found is None:
             raise PlanError(f"plan needs the shapes of the arrays of {given!r}.")
@@ -304,82 +315,3 @@ def _check_memory(needed: int, limit: int, entries: int) -> None:
             f"but `memory` allows {limit:,}; nothing was allocated. Allow more, keep fewer "
             "labels in the output, or use a smaller dtype."
         )
-
-
-def einsum(
-    *operands: Any,
-    objective: Objective | str = Objective.TIME,
-    memory: int | str | None = None,
-) -> Array:
-    """Contract arrays by Einstein's summation convention; stands in for `numpy.einsum`.
-
-    Parameters
-    ----------
-    operands
-        An equation and arrays, `einsum("ab,bc->ac", x, y)`, or arrays each followed by its
-        labels and at the end perhaps those of the result, `einsum(x, [0, 1], y, [1, 2])`. With
-        or without "->", with "..." and its broadcasting. Labels may be held by any number of
-        arrays; there may be more than 52 of them. Axes of size one are broadcast.
-    objective, memory
-        As for `plan`.
-
-    Returns
-    -------
-    Array
-        An array of the library of the operands, in their common dtype; integers become
-        float64, with a warning. The result of a single operand may be a view of it.
-
-    Raises
-    ------
-    PlanError
-        A malformed equation.
-    ShapeError
-        Shapes that do not fit the labels or one another.
-    BackendError
-        Arrays of several libraries or devices.
-    MemoryBudgetError
-        More than `memory` would be needed; nothing was allocated.
-
-    Examples
-    --------
-    >>> x, y = np.arange(6.0).reshape(2, 3), np.ones((3, 2))
-    >>> einsum("ab,bc->ac", x, y)
-    array([[ 3.,  3.],
-           [12., 12.]])
-    >>> einsum(x, ["row", "column"], ["column"])
-    array([3., 5., 7.])
-    """
-    if operands and isinstance(operands[0], str):
-        equation: Equation = operands[0]
-        values = list(operands[1:])
-    else:
-        values, terms, output = read_interleaved(operands)
-        equation = (terms, output)
-    shapes = []
-    for i, x in enumerate(values):
-        if not hasattr(x, "shape"):
-            x = values[i] = arrays_.as_array(x, what=f"operand {i}")
-        shapes.append(x.shape)
-    dtype = "float64"
-    if memory is not None:
-        known = [arrays_.dtype_name(x) for x in values]
-        dtype = str(np.result_type(*known)) if set(known) <= set(arrays_.DTYPES) else dtype
-    made = _einsum_plan(equation, tuple(shapes), objective, memory, dtype)
-    result: Array = made.run(values)
-    return result
-
-
-Equation: TypeAlias = str | tuple[tuple[Term, ...], Term | None]
-
-
-@lru_cache(maxsize=512)
-def _einsum_plan(
-    equation: Equation,
-    shapes: tuple[tuple[int, ...], ...],
-    objective: Objective | str,
-    memory: int | str | None,
-    dtype: str,
-) -> Plan:
-    terms, output = read_equation(equation) if isinstance(equation, str) else equation
-    spec = equation_spec(terms, output, tuple(tuple(int(n) for n in s) for s in shapes))
-    return plan(spec, objective=objective, memory=memory, dtype=dtype)

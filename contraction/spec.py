@@ -172,7 +172,7 @@ def _size(label: Hashable, sizes: Mapping[Any, int]) -> int:
     size = sizes[label]
     try:
         whole = not isinstance(size, bool) and int(size) == size and size >= 0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:
         raise ShapeError(f"label {label!r} needs a whole size >= 0, got {size!r}.")

@@ -7,8 +7,9 @@ k-th pair makes value n+k. Every value is used once, so n inputs need n-1 pairs.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from contraction.errors import PlanError
 from contraction.spec import Canonical
@@ -94,6 +95,48 @@ def build_tree(canonical: Canonical, pairs: Sequence[tuple[int, int]]) -> Tree:
     return Tree(leaves, tuple(steps), tuple(every), canonical.sizes, output)
 
 
+def read_path(path: Any, count: int) -> Pairs:
+    """Return the pairs of a path as `numpy.einsum_path` and opt_einsum write it.
+
+    Each step names the positions of its operands in the list of those still there, and its
+    result goes to the end of the list. The operands of a step of more than two are joined from
+    the left; a step of one does nothing.
+
+    Raises
+    ------
+    PlanError
+        Not a list of such steps over `count` operands.
+
+    Examples
+    --------
+    >>> read_path(["einsum_path", (1, 2), (0, 1)], 3)
+    ((1, 2), (0, 3))
+    """
+    alive, pairs = list(range(count)), []
+    try:
+        steps = [list(map(operator.index, step)) for step in path if step != "einsum_path"]
+    except TypeError as error:
+        raise PlanError(
+            "a path is a list of steps, each the positions of the operands it joins, such as "
+            f"[(0, 1), (0, 1)]; got {path!r}."
+        ) from error
+    for k, step in enumerate(steps):
+        if not step or len(set(step)) < len(step) or not 0 <= min(step) <= max(step) < len(alive):
+            raise PlanError(
+                f"step {k} of the path joins the operands at {tuple(step)}; expected different "
+                f"positions in 0..{len(alive) - 1}."
+            )
+        joined, *others = [alive[position] for position in step]
+        for position in sorted(step, reverse=True):
+            del alive[position]
+        for other in others:
+            pairs.append((joined, other))
+            joined = count + len(pairs) - 1
+        alive.append(joined)
+    check_pairs(pairs, count)
+    return tuple(pairs)
+
+
 def check_pairs(pairs: Sequence[Sequence[int]], count: int) -> None:
     """Raise `PlanError` unless `pairs` is one tree over `count` inputs."""
     if len(pairs) != count - 1:
@@ -121,18 +164,14 @@ def order_for_memory(tree: Tree) -> Pairs:
     count = len(tree.leaves)
     size = [0] * count + [tree.size(count + k) for k in range(len(tree.pairs))]
     peak = [0] * count
-    turned = []
+    children = []
     for k, pair in enumerate(tree.pairs):
         first, second = pair.left, pair.right
         if peak[second] - size[second] > peak[first] - size[first]:
             first, second = second, first
-        turned.append(second is pair.left)
+        children.append((first, second))
         both = size[first] + size[second] + size[count + k]
         peak.append(max(peak[first], size[first] + peak[second], both))
-    children = [
-        (pair.right, pair.left) if turn else (pair.left, pair.right)
-        for pair, turn in zip(tree.pairs, turned, strict=True)
-    ]
     return reorder(children, count)
 
 

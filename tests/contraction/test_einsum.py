@@ -2,8 +2,10 @@
 
 import random
 import string
+import time
 
 import numpy as np
+import opt_einsum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,8 @@ from contraction.errors import (
     PlanError,
     ShapeError,
 )
+from contraction.expressions import equation_spec
+from contraction.tree import read_path
 from strategies import NAMESPACES
 
 
@@ -218,8 +222,92 @@ def test_bad_calls_say_why() -> None:
         einsum(np.ones(2), [["a"]])
     with pytest.raises(PlanError, match="time, flops, size, write, combo"):
         einsum("a->", np.ones(2), objective="FLOPS")
+    with pytest.raises(PlanError, match="time, flops, size, write, combo"):
+        einsum("a->", np.ones(2), objective=["time"])
     with pytest.raises(InputError, match="memory"):
         einsum("a->", np.ones(2), memory="lots")
+
+
+def test_lists_of_no_one_shape_and_sparse_tensors_are_refused() -> None:
+    with pytest.raises(ShapeError, match="operand 0"):
+        einsum("ab->a", [[1.0, 2.0], [1.0]])
+    torch = pytest.importorskip("torch")
+    for sparse in (torch.eye(4).to_sparse(), torch.ones(4, 4, 2)[..., 0].to_sparse()):
+        with pytest.raises(BackendError, match="to_dense"):
+            einsum("ab,bc->ac", sparse, torch.eye(4))
+
+
+def test_labels_that_are_tuples() -> None:
+    # equal to no label made here for a stretched axis or for one under an ellipsis
+    x, y = np.arange(3.0).reshape(1, 3), np.arange(4.0)
+    got = einsum(x, ["k", (0, 0)], y, ["k"], [(0, 0), "k"])
+    np.testing.assert_array_equal(got, np.outer(x[0], y))
+    z = np.arange(6.0).reshape(2, 3)
+    got = einsum(z, [..., "a"], y, [(1,)], [..., "a", (1,)])
+    np.testing.assert_array_equal(got, np.multiply.outer(z, y))
+
+
+def test_a_diagonal_of_size_one_is_broadcast() -> None:
+    one, x = np.full((1, 1), 2.0), np.arange(3.0)
+    np.testing.assert_array_equal(einsum("aa,a->a", one, x), np.einsum("aa,a->a", one, x))
+    with pytest.raises(ShapeError, match="'a'"):
+        einsum("aa,a->a", np.ones((1, 3)), x)
+
+
+def test_outputs_of_very_many_labels_are_found_in_linear_time() -> None:
+    terms = tuple((i, i + 1) for i in range(20_000))
+    start = time.process_time()
+    spec = equation_spec(terms, None, ((2, 2),) * len(terms))
+    assert spec.output == (0, 20_000)
+    assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize("optimize", [None, True, False, "greedy", "optimal", [(0, 2), (0, 1)]])
+def test_optimize_of_numpy_and_opt_einsum(optimize) -> None:
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal(shape) for shape in [(3, 4), (4, 5), (5, 6)]]
+    got = einsum("ab,bc,cd->ad", *xs, optimize=optimize)
+    np.testing.assert_allclose(got, np.linalg.multi_dot(xs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_paths_of_numpy_and_opt_einsum_are_followed(seed) -> None:
+    rng = random.Random(seed)
+    equation = "ab,bc,cd,de,ef->af"
+    xs = [np.ones((rng.randint(2, 9),) * 2) for _ in range(5)]
+    size = xs[0].shape[0]
+    xs = [np.arange(float(size * size)).reshape(size, size) / size for _ in xs]
+    want = np.einsum(equation, *xs, optimize="greedy")
+    for path in (
+        np.einsum_path(equation, *xs, optimize="optimal")[0],
+        np.einsum_path(equation, *xs, optimize=False)[0],  # one step of all five
+        opt_einsum.contract_path(equation, *xs, optimize="random-greedy")[0],
+    ):
+        np.testing.assert_allclose(einsum(equation, *xs, optimize=path), want, rtol=1e-12)
+    assert read_path([(0, 4), (0, 1, 2), (0, 1)], 5) == ((0, 4), (1, 2), (6, 3), (5, 7))
+    assert read_path([(0,)], 1) == ()
+
+
+@pytest.mark.parametrize(
+    ("optimize", "words"),
+    [
+        (("greedy", 1000), "list of steps"),  # NumPy's limit on memory is `memory` here
+        (3, "list of steps"),
+        ([(0, 1)], "2 pairs, got 1"),
+        ([(0, 3), (0, 1)], "different positions"),
+        ([(0, 0), (0, 1)], "different positions"),
+        ([(), (0, 1)], "different positions"),
+    ],
+)
+def test_paths_that_cannot_be_followed(optimize, words) -> None:
+    with pytest.raises(PlanError, match=words):
+        einsum("a,a,a->a", *[np.ones(2)] * 3, optimize=optimize)
+
+
+@pytest.mark.parametrize("other", ["out", "dtype", "order", "casting", "backend"])
+def test_what_einsum_cannot_do_is_not_ignored(other) -> None:
+    with pytest.raises(TypeError, match=other):
+        einsum("a->", np.ones(2), **{other: None})
 
 
 def test_memory_counts_the_true_dtype() -> None:

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 import tnet
 from contraction import Objective, Plan, Spec, plan
-from contraction.errors import InputError, MemoryBudgetError, PlanError, ShapeError
+from contraction.cost import CPU
+from contraction.errors import DTypeError, InputError, MemoryBudgetError, PlanError, ShapeError
 from contraction.greedy import greedy_pairs
-from contraction.paths import components
+from contraction.paths import _all_trees, components
+from contraction.program import compile_program
 from contraction.tree import build_tree, leaf_labels, order_for_memory
 from strategies import graphs, trees
 
@@ -165,10 +167,36 @@ def test_memory_is_refused_before_anything_is_allocated() -> None:
 def test_memory_turns_the_search() -> None:
     # fewest flops: (a x b) first; within the memory: the other side first
     spec = Spec(["ax", "bx", "aby"], ["y"], {"a": 64, "b": 64, "x": 2, "y": 2})
-    free = plan(spec, objective="write")
+    free = plan(spec, objective="flops")
     tight = plan(spec, objective="flops", memory=8 * 600)
-    assert tight.peak_size <= 600
-    assert free.flops > 0
+    assert tight.peak_size <= 600 < free.peak_size
+    assert free.flops < tight.flops
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_fits_the_memory_is_found(seed) -> None:
+    rng = random.Random(seed)
+    size = {x: rng.choice([2, 4, 8, 16]) for x in "abcdef"}
+    inputs = [rng.sample("abcdef", rng.randint(1, 3)) for _ in range(rng.choice([3, 4]))]
+    spec = Spec(inputs, [], size)
+    programs = [
+        compile_program(spec.canonical, order_for_memory(build_tree(spec.canonical, pairs)), CPU)
+        for pairs in _all_trees(len(inputs))
+    ]
+    least = min(program.peak_size for program in programs)
+    if least:
+        assert plan(spec, memory=8 * least).peak_size == least
+
+
+def test_memory_turns_the_search_of_larger_networks() -> None:
+    # a ring of fat bonds with a thin chord each: fewest flops and least memory differ
+    for count in (8, 14):
+        rng = random.Random(count)
+        inputs = [[i, (i + 1) % count, count + i // 2] for i in range(count)]
+        spec = Spec(inputs, [], {x: rng.choice([2, 3, 9]) for x in range(2 * count)})
+        free, small = plan(spec, objective="flops"), plan(spec, objective="size")
+        limit = 8 * min(free.peak_size, small.peak_size)
+        assert 8 * plan(spec, objective="flops", memory=limit).peak_size <= limit
 
 
 @pytest.mark.parametrize(
@@ -182,6 +210,9 @@ def test_memory_turns_the_search() -> None:
         (lambda: plan("a,a->", [(2,), (2,)], path=[(0, 0)]), PlanError, "used before"),
         (lambda: plan("a,a->", [(2,), (2,)], path=[(0, 2)]), PlanError, "does not exist"),
         (lambda: plan("a,a->", [(2,), (2,)], path=[(0, 1, 2)]), PlanError, "joins two"),
+        (lambda: plan("a,a->", [(2,), (2,)], path=[1, 2]), PlanError, "list of pairs"),
+        (lambda: plan("a,a->", [(2,), (2,)], dtype="real"), DTypeError, "'real'"),
+        (lambda: plan("a->a", [(2.5,)]), ShapeError, "2.5"),
         (lambda: plan("a,a->", [(2,), (2,)], memory="2 apples"), InputError, "2GiB"),
         (lambda: plan("a,a->", [(2,), (2,)], memory=0), InputError, "positive"),
     ],
@@ -204,6 +235,9 @@ def test_json_round_trip() -> None:
         Plan.from_dict({"inputs": [["a"]], "output": [], "sizes": [["a", 2]]})
     with pytest.raises(PlanError, match="text"):
         plan(Spec([[("t", 1)]], [], {("t", 1): 2})).to_dict()
+    for damage in ({"pairs": [[0, 1, 2]]}, {"pairs": [["x", 1]]}, {"sizes": [["a"]]}):
+        with pytest.raises(PlanError, match="a plan needs"):
+            Plan.from_dict({**p.to_dict(), **damage})
 
 
 def test_plans_travel_between_processes() -> None:
@@ -251,6 +285,25 @@ def test_components_and_outer_products() -> None:
     got = p.run([np.full(2, 0.5005)] * 3000 + [np.array(2.0)])
     assert p.peak_size < 9100
     np.testing.assert_allclose(got / 1.001**2999, [1.001, 1.001], rtol=1e-9)
+
+
+def test_the_budget_is_shared_out_over_the_parts() -> None:
+    ring = [(i, (i + 1) % 12, 20 + i % 6, 30 + i // 2) for i in range(12)]
+    inputs = [tuple(x + 100 * part for x in labels) for part in range(6) for labels in ring]
+    spec = Spec(inputs, [], {x: 3 for labels in inputs for x in labels})
+    start = time.monotonic()
+    plan(spec, budget=0.6)
+    assert time.monotonic() - start < 3.0
+
+
+def test_sizes_beyond_the_floats() -> None:
+    # only a tree of such intermediates exists: the plan says so instead of failing
+    spec = Spec([range(600), range(600, 1200)], range(1200), dict.fromkeys(range(1200), 2))
+    assert plan(spec).peak_size == 2**1200
+    star = [tuple(range(1100)), *((i, 1100 + i) for i in range(3))]
+    p = plan(Spec(star, [], dict.fromkeys(range(1200), 4)))
+    assert len(p.pairs) == 3
+    assert "flops" in repr(plan(spec))
 
 
 def test_one_label_held_by_very_many_inputs() -> None:

@@ -75,7 +75,7 @@ def test_refusals(inputs, output, shapes, error, words) -> None:
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("size", [-1, 2.5, "3", None, True, float("nan")])
+@pytest.mark.parametrize("size", [-1, 2.5, "3", None, True, float("nan"), float("inf")])
 def test_sizes_are_whole_numbers(size) -> None:
     with pytest.raises(ShapeError, match="'a'"):
         Spec(["a"], "a", {"a": size})
