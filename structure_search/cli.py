@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from structure_search import screen
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
 from tnet.options import (
     UsageError,
@@ -23,7 +23,8 @@ from tnet.options import (
 )
 
 if TYPE_CHECKING:
-    from structure_search.results import Candidate, Evaluation, Result
+    from structure_search.objectives import AbstractObjective
+    from structure_search.results import Result
     from tnet.inputs import Data
 
 METHODS = ("greedy", "core-shape", "random", "smallest-first")
@@ -78,10 +79,13 @@ def run_search(args: argparse.Namespace, console: Console) -> int:
         output_path(args.out, suffixes=(".tnet",))
     objective = _objective(args)
     if args.method == "core-shape" and args.max_params is None:
-        raise UsageError("the core shape needs --max-params.", hint="e.g. --max-params 2000")
+        raise UsageError("--method core-shape needs --max-params.", hint="e.g. --max-params 2000")
+    if args.method == "smallest-first" and args.tol is None:
+        raise UsageError("--method smallest-first needs --tol.", hint="e.g. --tol 0.05")
     if objective is None:
         raise UsageError("what to look for? give --tol or --max-params.", hint="e.g. --tol 0.05")
     data = open_data(args)
+    _require_complete(args, data)
     method = _method(args)
     if args.dry_run:
         return _dry_run(args, data, method, console)
@@ -103,26 +107,28 @@ def run_search(args: argparse.Namespace, console: Console) -> int:
             **options,
         )
 
-    return _finish(begin, args.run, args.budget, objective, args.out, console)
+    task = _Task(
+        run=args.run, out=args.out, total=args.budget, seconds=args.time, objective=objective
+    )
+    return _finish(begin, task, console)
 
 
 def run_resume(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet resume`."""
     from structure_search import resume
     from structure_search.journal import read_config, read_run, repair
+    from structure_search.objectives import objective_from_dict
 
     folder = Path(args.run)
     read_config(folder)
     if args.repair and (aside := repair(folder)) is not None:
         console.note(f"the journal was damaged; what followed is in {aside}")
     record = read_run(folder)
-    objective = _objective(args)
-    budget = _budget(args.budget, len(record.evaluations))
-    last = next((e for e in reversed(record.events) if e["kind"] == "session"), record.config)
-    if objective is None:
-        from structure_search.objectives import objective_from_dict
-
-        objective = objective_from_dict(last["objective"])
+    done = len(record.evaluations)
+    objective = _objective(args) or objective_from_dict(record.settings["objective"])
+    budget = _budget(args.budget, done)
+    if done:
+        console.note(f"{done} evaluations are in the journal; going over them first")
 
     def begin(**options: Any) -> Result:
         return resume(
@@ -134,8 +140,9 @@ def run_resume(args: argparse.Namespace, console: Console) -> int:
             **options,
         )
 
-    total = budget or last["max_evaluations"]
-    return _finish(begin, args.run, total, objective, None, console)
+    total = budget or record.settings["max_evaluations"]
+    task = _Task(run=args.run, out=None, total=total, seconds=args.time, objective=objective)
+    return _finish(begin, task, console)
 
 
 def _budget(text: str | None, done: int) -> int | None:
@@ -170,6 +177,23 @@ def _method(args: argparse.Namespace) -> Any:
     return structure_search.Greedy(max_degree=args.max_degree, inner_nodes=not args.no_inner_nodes)
 
 
+def _require_complete(args: argparse.Namespace, data: Data) -> None:
+    """Raise unless every entry is there: a search has no mask."""
+    import numpy as np
+
+    from contraction.errors import NonFiniteError
+
+    holes = int(data.array.size - np.count_nonzero(np.isfinite(data.array)))
+    if not holes:
+        return
+    name = shlex.quote(args.data)
+    raise NonFiniteError(
+        f"{holes:,} of {data.array.size:,} entries are missing (NaN) or infinite, and a search "
+        f"needs them all. Fit a fixed format around the missing ones (tnet decompose {name} "
+        "--format tt --rank 4 --missing mask), or count them as zeros (--missing zero)."
+    )
+
+
 def _source(args: argparse.Namespace, data: Data) -> dict[str, Any]:
     """Return what run.json needs to read the data again, from any folder."""
     source = args.data
@@ -201,84 +225,109 @@ def _dry_run(args: argparse.Namespace, data: Data, method: Any, console: Console
         "memory": estimate,
     }
     console.result(plan)
-    console.out(f"data    {data.source}, {data.modes}")
+    shape = " x ".join(f"{name} {size}" for name, size in data.modes.items())
+    goal = f"error {args.tol:g}" if args.tol is not None else f"{args.max_params:,} parameters"
+    limits = [f"{args.budget:,} evaluations"] if args.budget else []
+    limits += [format_seconds(args.time)] if args.time else []
+    console.out(f"data    {data.source}: {shape} = {data.array.size:,} entries")
+    console.out(f"goal    at most {goal}")
     console.out(f"method  {method!r}")
+    console.out(f"limits  {', '.join(limits) or 'none: until the method ends, or Ctrl-C'}")
     console.out(f"memory  about {format_bytes(estimate)}")
     console.out(f"run     {args.run or 'not kept (give --run DIR)'}")
     return ExitCode.DONE
 
 
-def _finish(
-    begin: Callable[..., Result],
-    run: str | None,
-    total: int | None,
-    objective: Any,
-    out: str | None,
-    console: Console,
-) -> int:
-    """Run the search with progress and signals, and write its result."""
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What a search is to do, as far as the screen needs it."""
+
+    run: str | None
+    out: str | None
+    total: int | None
+    seconds: float | None
+    objective: AbstractObjective
+
+
+def _finish(begin: Callable[..., Result], task: _Task, console: Console) -> int:
+    """Run the search with progress and signals, and show and write its result."""
+    from structure_search.journal import CONFIG
+    from structure_search.objectives import objective_to_dict
     from structure_search.results import Outcome
     from structure_search.stopping import Interrupts
 
-    go_on = f"tnet resume {shlex.quote(run)}" if run else ""
     stop = Interrupts(console.note)
     try:
-        with stop, _shown(console, total) as show:
+        with stop, screen.search_progress(console, task.total, task.seconds) as show:
             result = begin(progress=show, stop=stop)
     except KeyboardInterrupt:
-        if go_on:
-            console.note(f"stopped; continue with: {go_on}")
+        if task.run:
+            console.note(f"stopped; {_kept(task.run)}")
         if stop.outcome is Outcome.TERMINATED:
             return ExitCode.TERMINATED
         raise
-    if out:
+    except OSError:
+        if task.run and (Path(task.run) / CONFIG).exists():
+            console.note(f"what was journalled is safe; once that is mended, {_kept(task.run)}")
+        raise
+    if task.out:
         import tnet
 
-        tnet.save(out, result.network.to(namespace="numpy"))
-    met = objective.met(result.best.num_params, result.best.error)
-    console.result(_document(result, run, out, go_on), ok=met)
-    _show(result, run, out, console)
+        tnet.save(task.out, result.network.to(namespace="numpy"))
+    screen.show_result(result, objective_to_dict(task.objective), console)
     stopped = {
         Outcome.INTERRUPTED: ExitCode.INTERRUPTED,
         Outcome.TERMINATED: ExitCode.TERMINATED,
     }.get(result.outcome)
+    _store(result, task, console, report=stopped is None)
+    met = task.objective.met(result.best.num_params, result.best.error)
+    told = screen.advice(result.outcome, run=task.run, done=len(result.trace))
     if stopped is not None:
-        of = f" of {total}" if total else ""
-        more = f"; continue with: {go_on}" if go_on else ""
-        console.note(f"stopped after {len(result.trace)}{of} evaluations{more}")
+        of = f" of {task.total}" if task.total else ""
+        console.note(f"stopped after {len(result.trace)}{of} evaluations; {told}")
         return stopped
     if not met:
-        console.note(f"target not reached: {result.outcome.value}")
+        console.note(f"target not reached: {told}")
+    elif result.outcome is not Outcome.REACHED:
+        console.note(f"the search was not over: {told}")
     return ExitCode.DONE if met else ExitCode.TARGET_NOT_REACHED
 
 
-def _shown(console: Console, total: int | None) -> AbstractContextManager[Any]:
-    from contextlib import contextmanager
-
-    @contextmanager
-    def shown() -> Any:
-        begun = time.monotonic()
-        with console.progress(total, "evaluations") as bar:
-            count = 0
-
-            def show(evaluation: Evaluation, best: Candidate) -> None:
-                nonlocal count
-                count += 1
-                rate = count / max(time.monotonic() - begun, 1e-9)
-                bar.update(
-                    evaluation.index + 1,
-                    f"best error {best.error:.3g}  {best.compression:.1f}x smaller  {rate:.3g}/s",
-                )
-
-            yield show
-
-    return shown()
+def _kept(run: str) -> str:
+    return f"continue with: tnet resume {shlex.quote(run)}"
 
 
-def _document(result: Result, run: str | None, out: str | None, go_on: str) -> Mapping[str, Any]:
+def _store(result: Result, task: _Task, console: Console, *, report: bool) -> None:
+    """Write the report of a run, say where everything is, and answer `--json`."""
+    from structure_search.journal import read_run
+
+    page, run = None, task.run
+    if run and report:
+        page = screen.make_report(run, console, cp_seconds=max(1.0, result.seconds))
+        if read_run(run).baselines:
+            console.out()
+            screen.show_comparison(read_run(run), console)
+    kept = str(Path(run) / "best" / "network.tnet") if run else None
+    console.result(
+        _document(result, task, network=task.out or kept, report=page),
+        ok=task.objective.met(result.best.num_params, result.best.error),
+    )
+    console.out()
+    for path in filter(None, (task.out, kept)):
+        console.out(f"network: {path}")
+    if run:
+        where = f"{page}   (open it in a browser)" if page else f"tnet report {shlex.quote(run)}"
+        console.out(f"report:  {where}")
+
+
+def _document(
+    result: Result, task: _Task, *, network: str | None, report: Path | None
+) -> Mapping[str, Any]:
+    from structure_search.journal import read_run
+
     return {
         "outcome": result.outcome.name,
-        "advice": result.outcome.value,
+        "advice": screen.advice(result.outcome, run=task.run, done=len(result.trace)),
         "best": result.best.to_dict(),
         "counts": result.counts,
         "evaluations": len(result.trace),
@@ -286,36 +335,9 @@ def _document(result: Result, run: str | None, out: str | None, go_on: str) -> M
         "pareto": [
             {"num_params": c.num_params, "error": c.error, "index": c.index} for c in result.pareto
         ],
-        "run": run,
-        "resume": go_on or None,
-        "network": out or (str(Path(run) / "best" / "network.tnet") if run else None),
+        "fixed": list(read_run(task.run).baselines) if task.run and report else [],
+        "run": task.run,
+        "resume": f"tnet resume {shlex.quote(task.run)}" if task.run else None,
+        "network": network,
+        "report": None if report is None else str(report),
     }
-
-
-def _show(result: Result, run: str | None, out: str | None, console: Console) -> None:
-    if console.json:
-        return
-    import tnet
-
-    best, counts = result.best, result.counts
-    console.table(
-        ["params", "compression", "error", "evaluations", "fits", "seconds", "outcome"],
-        [
-            [
-                best.num_params,
-                f"{best.compression:.1f}x",
-                f"{best.error:.3e}",
-                len(result.trace),
-                counts.fitted,
-                format_seconds(result.seconds),
-                result.outcome.name,
-            ]
-        ],
-    )
-    if len(best.structure.nodes) <= 64:
-        console.out(f"\n{tnet.draw(best.structure)}")
-    if run:
-        console.out(f"\nnetwork: {Path(run) / 'best' / 'network.tnet'}")
-        console.out(f"report:  tnet report {shlex.quote(run)}")
-    if out:
-        console.out(f"\nnetwork: {out}")

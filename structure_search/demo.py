@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from structure_search.screen import by_size, make_report, times
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
 from tnet.options import UsageError, add_command, parse_count, parse_seconds, parse_tolerance
 
@@ -50,6 +51,8 @@ def register(subparsers: Any) -> None:
 
 def run_demo(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet demo`."""
+    import numpy as np
+
     from structure_search.journal import CONFIG, read_run
     from tnet.inputs import open_array
 
@@ -73,7 +76,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         stopped = outcome.name == "INTERRUPTED"
         return ExitCode.INTERRUPTED if stopped else ExitCode.TERMINATED
     try:
-        _compare(args, data, folder, console)
+        make_report(folder, console, x=np.asarray(data.array))
     except KeyboardInterrupt:
         console.note(f"stopped; continue with: {_again(args)}")
         raise
@@ -157,7 +160,7 @@ def _search(
                     run=folder,
                     source={
                         "source": args.data,
-                        "path": None if data.path is None else str(data.path),
+                        "path": None if data.path is None else str(data.path.resolve()),
                     },
                     **common,
                 )
@@ -171,34 +174,9 @@ def _better(evaluation: Evaluation) -> str:
     dense = math.prod(evaluation.structure.shape)
     size = evaluation.num_params
     return (
-        f"{evaluation.elapsed:6.1f}s  {size:>7,} parameters  {_times(dense / size):>6} smaller  "
+        f"{evaluation.elapsed:6.1f}s  {size:>7,} parameters  {times(dense / size):>6} smaller  "
         f"error {evaluation.error:.4f}  {evaluation.label} {_ranks(evaluation.structure.ranks)}"
     )
-
-
-def _path(data: Data) -> str | None:
-    return None if data.path is None else str(data.path.resolve())
-
-
-def _compare(args: argparse.Namespace, data: Data, folder: Path, console: Console) -> None:
-    """Bring the fixed formats to the same error, and write the report."""
-    import numpy as np
-
-    import tnet
-    from structure_search.fixed_formats import fixed_formats
-    from structure_search.journal import write_baselines
-    from structure_search.report import write_report
-    from structure_search.residuals import write_residuals
-
-    rows = []
-    with console.progress(4, "fixed formats") as bar:
-        x = np.asarray(data.array)
-        for fixed in fixed_formats(x, args.tol, rng=np.random.default_rng(args.seed)):
-            rows.append(fixed.to_dict())
-            bar.advance(1, f"{fixed.name} {fixed.num_params:,} parameters")
-    write_residuals(folder, tnet.load(folder / "best" / "network.tnet"), x)
-    write_baselines(folder, rows)  # last: a demo with them is a finished one
-    write_report(folder)
 
 
 def _found(run: RunRecord, tol: float) -> list[Evaluation]:
@@ -215,24 +193,24 @@ def _found(run: RunRecord, tol: float) -> list[Evaluation]:
 def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     """Write the table, the drawing and the paths."""
     import tnet
+    from structure_search.figures import fixed_name
 
     found = _found(run, args.tol)
     dense = math.prod(run.config["input"]["shape"])
-    fixed = sorted(run.baselines, key=lambda row: (not row["met"], int(row["num_params"])))
+    fixed = by_size(run.baselines)
     console.result(_document(args, run, found, dense), ok=bool(found))
     rows = [
         (f"found: {e.label}", _ranks(e.structure.ranks), e.num_params, e.error, e.elapsed)
         for e in found[:SHOWN]
     ]
     rows += [
-        (f"{b['name']}{'' if b['met'] else ' (misses)'}", _ranks(b["ranks"]), b["num_params"],
-         b["error"], b["seconds"])
+        (fixed_name(b), _ranks(b["ranks"]), b["num_params"], b["error"], b["seconds"])
         for b in fixed
-    ]  # fmt: skip
+    ]
     console.table(
         ["network", "ranks", "parameters", "smaller", "error", "time"],
         [
-            (name, ranks, f"{size:,}", _times(dense / size), f"{error:.4f}", format_seconds(t))
+            (name, ranks, f"{size:,}", times(dense / size), f"{error:.4f}", format_seconds(t))
             for name, ranks, size, error, t in rows
         ],
     )
@@ -245,10 +223,6 @@ def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     console.out(f'in Python: net = tnet.load("{network.as_posix()}"); net.to_dense()')
     console.out("next:      tnet info FILE.npy   |   tnet search FILE.npy --tol 0.01 --run DIR")
     return ExitCode.DONE if found else ExitCode.TARGET_NOT_REACHED
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x"
 
 
 def _ranks(ranks: Any) -> str:

@@ -6,17 +6,15 @@ the other evaluations an even selection, so that a page stays small.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contraction.errors import CheckpointError
 from structure_search.charts import Axis, Chart, Guide, Mark, Scale, Series, bars, chart
-from structure_search.journal import BEST, RunRecord
+from structure_search.journal import RunRecord
 from structure_search.objectives import objective_from_dict
-from structure_search.residuals import RESIDUAL
+from structure_search.residuals import read_residuals
 from structure_search.results import Evaluation, Source
 from tnet.drawing import draw_svg
 from tnet.structure import Structure
@@ -43,6 +41,7 @@ class Best:
     structure: Structure
     num_params: int
     error: float
+    index: int  # of the evaluation
 
 
 def best_of(run: RunRecord) -> Best | None:
@@ -52,7 +51,9 @@ def best_of(run: RunRecord) -> Best | None:
         return None
     goal = objective_from_dict(run.settings["objective"])
     best = min(tried, key=lambda e: (goal.order(e.num_params, e.error), e.index))
-    return Best(structure=best.structure, num_params=best.num_params, error=best.error)
+    return Best(
+        structure=best.structure, num_params=best.num_params, error=best.error, index=best.index
+    )
 
 
 def thinned(run: RunRecord, most: int = MOST_POINTS) -> list[Evaluation]:
@@ -132,9 +133,9 @@ def front_figure(run: RunRecord) -> Figure | None:
             points=[(b["num_params"], b["error"]) for b in fixed],
             color=1,
             mark=Mark.DIAMONDS,
-            labels=[str(b["name"]) for b in fixed],
+            labels=[fixed_name(b) for b in fixed],
             titles=[
-                f"{b['name']}: {b['num_params']:,} parameters, error {b['error']:.4g}"
+                f"{fixed_name(b)}: {b['num_params']:,} parameters, error {b['error']:.4g}"
                 for b in fixed
             ],
         ),
@@ -162,6 +163,17 @@ def front_figure(run: RunRecord) -> Figure | None:
         "beats in both.",
         made,
     )
+
+
+def fixed_name(row: Mapping[str, Any]) -> str:
+    """Return the name of a fixed format, and that it misses the error if it does.
+
+    Examples
+    --------
+    >>> fixed_name({"name": "CP", "met": False})
+    'CP (misses)'
+    """
+    return str(row["name"]) if row.get("met", True) else f"{row['name']} (misses)"
 
 
 def _front(tried: Sequence[Evaluation]) -> list[tuple[float, float]]:
@@ -316,17 +328,12 @@ def mode_ranks(structure: Structure) -> dict[str, int]:
 
 
 def slice_figure(run: RunRecord) -> Figure | None:
-    """Draw the error of every slice along each mode, if best/residual.json says it."""
-    best = best_of(run)
-    path = run.folder / BEST / RESIDUAL
-    if best is None or not path.is_file():
+    """Draw the error of every slice along each mode, if the folder says it of the best network."""
+    best, known = best_of(run), read_residuals(run.folder)
+    if best is None or known is None or known.index != best.index:
         return None
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
     series = []
-    for k, (mode, errors) in enumerate(list(known.items())[:6]):
+    for k, (mode, errors) in enumerate(list(known.slices.items())[:6]):
         points = [((i + 0.5) / len(errors), e) for i, e in enumerate(errors)]
         titles = [f"{mode} {i}: {e:.4g}" for i, e in enumerate(errors)]
         series.append(Series(name=_short(mode), points=points, color=k, mark=Mark.LINE))

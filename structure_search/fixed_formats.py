@@ -31,16 +31,21 @@ class FixedFormat:
         Its size, and its relative error, exact.
     seconds
         Time of the factorisation with these ranks; for CP, of all ranks that were tried.
-    met
-        Whether the error is within the tolerance.
+    tol
+        The error that was asked for.
     """
 
     name: str
     num_params: int
     error: float
     seconds: float
-    met: bool
+    tol: float
     structure: Structure
+
+    @property
+    def met(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.error <= self.tol
 
     def to_dict(self) -> dict[str, Any]:
         """Return what baselines.json holds."""
@@ -49,6 +54,7 @@ class FixedFormat:
             "num_params": self.num_params,
             "error": self.error,
             "seconds": round(self.seconds, 4),
+            "tol": self.tol,
             "met": self.met,
             "ranks": dict(self.structure.ranks),
         }
@@ -87,7 +93,7 @@ def fixed_formats(
             num_params=net.num_params,
             error=error,
             seconds=time.monotonic() - begun,
-            met=error <= tol,
+            tol=tol,
             structure=net.structure,
         )
     if len(shape) > 2:
@@ -128,7 +134,7 @@ def _cp(
                 num_params=structure.num_params,
                 error=found.error,
                 seconds=spent,
-                met=found.error <= tol,
+                tol=tol,
                 structure=structure,
             )
         rank += 1

@@ -10,7 +10,8 @@ A run is one folder, readable without tnet::
     best/metrics.json   {"num_params", "error", "compression", "outcome", "structure", ...}
     best/pareto.json    [{"num_params", "error", "ranks", "structure", "index", ...}, ...]
     best/spectra.json   {"modes": {mode: [singular values]}, "bonds": {bond: [...]}}
-    baselines.json      optional: [{"name", "num_params", "error", "seconds"}, ...]
+    best/residual.json  optional: {"index": of the evaluation, "slices": {mode: [errors]}}
+    baselines.json      optional: [{"name", "num_params", "error", "seconds", "tol", "met"}, ...]
 
 Every event has `seq` (0, 1, 2, ...), `kind` and `crc32`; the kinds are
 
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -104,7 +106,8 @@ def read_events(path: Path) -> tuple[list[dict[str, Any]], int]:
             if bad or event.get("seq") != len(events):
                 raise CheckpointError(
                     f"line {bad or number} of {path} is damaged, and lines after it are not; "
-                    "restore the file, or keep the lines before it: tnet resume --repair "
+                    f"restore the file, or keep the lines before it: tnet resume "
+                    f"{shlex.quote(str(path.parent))} --repair "
                     "(structure_search.journal.repair) puts the rest aside."
                 )
             events.append(event)
@@ -306,7 +309,8 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
 def write_baselines(folder: str | os.PathLike[str], baselines: Sequence[Mapping[str, Any]]) -> None:
     """Write baselines.json: fixed formats to compare with, for the report.
 
-    Each has `name`, `num_params`, `error` and, if measured, `seconds`.
+    Each has `name`, `num_params`, `error` and, if known, `seconds`, the error asked for (`tol`)
+    and whether it was reached (`met`).
     """
     write_json(Path(folder) / BASELINES, [dict(row) for row in baselines])
 

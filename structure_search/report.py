@@ -19,7 +19,7 @@ from typing import Any
 from structure_search import page_style
 from structure_search.charts import CSS as CHART_CSS
 from structure_search.charts import escape
-from structure_search.figures import Best, Figure, best_of, figures_of, thinned
+from structure_search.figures import Best, Figure, best_of, figures_of, fixed_name, thinned
 from structure_search.journal import RunRecord, read_run
 from structure_search.results import Source
 from tnet import atomic
@@ -249,7 +249,7 @@ def _comparison(run: RunRecord, best: Best | None) -> str:
     dense = _dense(best)
     rows: list[tuple[str, int, float | None, float | None]] = []
     rows += [("best found", best.num_params, best.error, run.elapsed)]
-    rows += [(b["name"], b["num_params"], b["error"], b.get("seconds")) for b in run.baselines]
+    rows += [(fixed_name(b), b["num_params"], b["error"], b.get("seconds")) for b in run.baselines]
     rows.sort(key=lambda row: row[1])
     head = ("format", "parameters", "compression", "error", "seconds")
     cells = [

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from structure_search import screen
 from tnet.console import Console, ExitCode
 from tnet.options import add_command
 
@@ -18,7 +19,8 @@ def register(subparsers: Any) -> None:
         run_report,
         help="write the HTML report and the figures of a run",
         description="Write DIR/report.html (one page that needs nothing else) and "
-        "DIR/figures/*.svg from a run folder, also while the search is running.",
+        "DIR/figures/*.svg from a run folder, also while the search is running. The first time, "
+        "the data are read again to compare with fixed formats at the same error.",
     )
     parser.add_argument("run", metavar="DIR", help="the run folder")
     parser.add_argument(
@@ -28,11 +30,13 @@ def register(subparsers: Any) -> None:
 
 def run_report(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet report`."""
-    from structure_search.report import write_report
+    from structure_search.journal import read_run
 
-    page = write_report(args.run)
+    page = screen.make_report(args.run, console)
+    run = read_run(args.run)
     figures = sorted(str(path) for path in (Path(args.run) / "figures").glob("*.svg"))
-    console.result({"report": str(page), "figures": figures})
+    console.result({"report": str(page), "figures": figures, "fixed": list(run.baselines)})
+    screen.show_comparison(run, console)
     console.out(f"report:  {page}")
     console.out(f"figures: {len(figures)} files in {Path(args.run) / 'figures'}")
     if args.open == "yes":

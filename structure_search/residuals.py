@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contraction.arrays import Array, to_numpy
-from contraction.errors import ShapeError
+from contraction.errors import CheckpointError, ShapeError
 from structure_search.journal import BEST, write_json
 from tnet.network import Network
 
@@ -50,6 +52,32 @@ def slice_errors(net: Network, x: Array) -> dict[str, list[float]]:
     return found
 
 
-def write_residuals(folder: str | os.PathLike[str], net: Network, x: Array) -> None:
-    """Write best/residual.json for the report: mode -> the error of each slice."""
-    write_json(Path(folder) / BEST / RESIDUAL, slice_errors(net, x))
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """The errors of slices of one network of a run: `index` is the evaluation that found it."""
+
+    index: int
+    slices: Mapping[str, Sequence[float]] = field(repr=False)
+
+
+def write_residuals(folder: Path, net: Network, x: Array, *, index: int) -> None:
+    """Write best/residual.json for the report; `net` was found by evaluation `index`."""
+    write_json(folder / BEST / RESIDUAL, {"index": index, "slices": slice_errors(net, x)})
+
+
+def read_residuals(folder: Path) -> Residuals | None:
+    """Return what best/residual.json says; None if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged.
+    """
+    path = folder / BEST / RESIDUAL
+    if not path.is_file():
+        return None
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return Residuals(index=int(known["index"]), slices=dict(known["slices"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}; delete it.") from error

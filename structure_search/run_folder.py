@@ -200,6 +200,10 @@ def opened(folder: Path, store: NetworkStore) -> Iterator[tuple[RunFolder, journ
         run = RunFolder(record, store)
         try:
             yield run, record
+        except OSError as error:  # a full disk names no file
+            if error.filename is None:
+                error.filename = str(folder)
+            raise
         finally:
             run.close()
 

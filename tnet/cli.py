@@ -27,9 +27,9 @@ from tnet.options import common_options, limited_threads
 GROUP = "tnet.commands"
 FIRST = ("demo", "info", "decompose", "search", "report", "doctor")  # the order in --help
 
-EPILOG = """exit status: 0 done, 1 internal error, 2 usage, 3 bad input data, 4 out of memory,
-5 finished without reaching the target, 6 run folder in use, 7 damaged run folder,
-8 device or optional package missing, 130 interrupted, 143 terminated"""
+EPILOG = """exit status: 0 done, 1 internal or system error, 2 usage, 3 bad input data,
+4 out of memory, 5 finished without reaching the target, 6 run folder in use,
+7 damaged run folder, 8 device or optional package missing, 130 interrupted, 143 terminated"""
 
 
 @final
@@ -37,8 +37,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UsageError` instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError` with the usage line as its hint."""
-        raise UsageError(message, hint=" ".join(self.format_usage().split()))
+        """Raise `UsageError`; its hint is where the options are explained."""
+        raise UsageError(message, hint=f"see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from pathlib import PurePath
 from typing import Any, TextIO, final
 
 SCHEMA_VERSION = 1
-SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_LINES, SECONDS_AT_A_TENTH = 30.0, 1.0
+WIDTH_OF_A_BAR = 90  # columns: a narrower terminal has room for the figures alone
 
 
 class ExitCode(enum.IntEnum):
@@ -287,7 +288,10 @@ class Progress:
 
 @final
 class ProgressLines:
-    """Progress as plain lines: one per tenth of the way or per half minute, with the ETA."""
+    """Progress as plain lines: one per tenth of the way or per half minute, with the ETA.
+
+    Two lines are at least a second apart: quick work leaves no clutter.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -298,7 +302,8 @@ class ProgressLines:
         """Write a line if one is due."""
         now, total, done = time.monotonic(), progress.total, progress.done
         tenths = 10 * done // total if total else 0
-        if tenths <= self._tenths and now - self._last < SECONDS_BETWEEN_LINES:
+        due = SECONDS_AT_A_TENTH if tenths > self._tenths else SECONDS_BETWEEN_LINES
+        if now - self._last < due:
             return
         self._tenths, self._last = max(tenths, self._tenths), now
         parts = [f"{progress.label} {done}" + (f"/{total}" if total else ""), status]
@@ -309,20 +314,19 @@ class ProgressLines:
 
 @contextmanager
 def _rich_progress(console: Any, total: int | None, label: str) -> Iterator[Progress]:
+    from rich import progress as parts
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
 
-    bar = RichProgress(
-        TextColumn(escape(label)),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}", markup=False),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    columns: list[parts.ProgressColumn] = [parts.TextColumn(escape(label))]
+    if console.width >= WIDTH_OF_A_BAR:
+        columns.append(parts.BarColumn(bar_width=16))
+    if total is None:
+        columns += [parts.TextColumn("{task.completed}"), parts.TimeElapsedColumn()]
+    else:
+        columns += [parts.MofNCompleteColumn(), parts.TextColumn("eta")]
+        columns.append(parts.TimeRemainingColumn())
+    columns.append(parts.TextColumn("{task.fields[status]}", markup=False))
+    bar = parts.Progress(*columns, console=console, transient=True)
 
     def show(progress: Progress, status: str) -> None:
         bar.update(task, completed=progress.done, total=progress.total, status=status)

@@ -66,7 +66,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Read a time span: ``"90s"``, ``"10m"``, ``"2h"``, ``"1.5"``.
+    """Read a time span above zero: ``"90s"``, ``"10m"``, ``"2h"``, ``"1.5"``.
 
     Examples
     --------
@@ -75,9 +75,13 @@ def parse_seconds(text: str) -> float:
     """
     try:
         number, unit = _split_number(text)
+        if number == 0.0:
+            raise ValueError
         return number * SECONDS[unit]
     except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90s, 10m or 2h") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time above zero; write 90s, 10m or 2h"
+        ) from None
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

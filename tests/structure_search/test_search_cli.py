@@ -142,3 +142,45 @@ def test_the_second_signal_stops_now() -> None:
     with Interrupts(said.append) as stop:
         signal.raise_signal(signal.SIGTERM)
         assert stop() is Outcome.TERMINATED
+
+
+def test_a_full_disk_is_said_and_loses_nothing(array: Path, tmp_path: Path, capsys) -> None:
+    resource = pytest.importorskip("resource")
+    folder = tmp_path / "run"
+    words = ["search", str(array), "--tol", "1e-3", "--run", str(folder), "--no-progress"]
+    limit = 8192  # bytes of the largest file: as on a full disk, a write fails half way
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tnet", *words], capture_output=True, preexec_fn=small_files
+    )
+    assert done.returncode == 1
+    assert b"defect" not in done.stderr
+    assert str(folder).encode() in done.stderr
+    assert f"continue with: tnet resume {folder}".encode() in done.stderr
+    before = len(read_run(folder).evaluations)
+    assert before > 0
+    code, _, err = run(capsys, "resume", folder)
+    assert code == 0, err
+    assert f"{before} evaluations are in the journal" in err
+
+
+def test_advice_is_in_words_of_the_shell(array: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    words = ["search", array, "--tol", "1e-3", "--budget", 3]
+    _, _, err = run(capsys, *words, "--run", folder)
+    assert f"continue with: tnet resume {folder} --budget +3" in err
+    _, _, err = run(capsys, *words)
+    assert "--run DIR" in err
+    assert "max_evaluations" not in err
+    for bad, hint in [
+        (["--method", "smallest-first", "--max-params", 90], "--tol"),
+        (["--tol", "0.1", "--time", "0"], "--time"),
+        (["--tol", "2"], "see tnet search --help"),
+    ]:
+        code, _, err = run(capsys, "search", array, *bad)
+        assert code == 2
+        assert hint in err

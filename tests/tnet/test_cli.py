@@ -340,6 +340,12 @@ def test_progress_in_a_log_is_a_line_per_tenth(monkeypatch) -> None:
         now[0] += 1.0
         bar.advance()
     assert lines == ["sweeps 30", "sweeps 60", "sweeps 90"]
+    lines.clear()
+    bar = Progress(10, "steps", ProgressLines(lines.append))
+    for _ in range(10):
+        now[0] += 0.3
+        bar.advance()
+    assert lines == ["steps 4/10  eta 1.8s", "steps 8/10  eta 0.6s"]
 
 
 def test_no_progress_writes_nothing(capsys) -> None:

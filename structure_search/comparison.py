@@ -1,0 +1,110 @@
+"""What a report says beyond the search: fixed formats at the same error, where the error sits.
+
+Both need the data, which a run folder does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tnet
+from contraction.arrays import as_array
+from contraction.errors import CheckpointError, InputError, MemoryBudgetError
+from structure_search.figures import best_of
+from structure_search.fixed_formats import CP_SECONDS, FixedFormat, fixed_formats
+from structure_search.journal import RunRecord, read_run, write_baselines
+from structure_search.locking import run_lock
+from structure_search.residuals import read_residuals, write_residuals
+from structure_search.run_folder import fingerprint
+
+LARGEST = 2**24  # entries of the data: beyond, the comparison would take longer than many searches
+LEAST = 1e-12  # no format is asked for less error: rounding alone may cost that
+
+
+def level_of(run: RunRecord) -> float:
+    """Return the error that the fixed formats are brought to: the allowed one, or the best's."""
+    best = best_of(run)
+    goal = run.settings["objective"].get("tol")
+    level = goal if goal is not None else best.error if best is not None else 0.0
+    return max(LEAST, float(level))
+
+
+def is_compared(run: RunRecord) -> bool:
+    """Tell whether the folder holds the comparison for its goal and its best network."""
+    known = read_residuals(run.folder)
+    if known is None or known.index != run.metrics.get("index"):
+        return False
+    level = level_of(run)
+    return bool(run.baselines) and all(row.get("tol") == level for row in run.baselines)
+
+
+def require_comparable(run: RunRecord) -> None:
+    """Raise unless there is a network to compare, and data small enough.
+
+    Raises
+    ------
+    InputError
+        No network has been fitted yet.
+    MemoryBudgetError
+        The data have more than `LARGEST` entries.
+    """
+    if best_of(run) is None or run.network_path is None:
+        raise InputError("no network has been fitted yet.")
+    entries = math.prod(run.config["input"]["shape"])
+    if entries > LARGEST:
+        raise MemoryBudgetError(f"the data have {entries:,} entries, at most {LARGEST:,} are.")
+
+
+def compare(
+    folder: str | os.PathLike[str],
+    x: Any,
+    *,
+    cp_seconds: float = CP_SECONDS,
+    show: Callable[[FixedFormat], None] | None = None,
+) -> None:
+    """Bring fixed formats to the error of a run, for its report, and say where the error sits.
+
+    Writes baselines.json and best/residual.json; `write_report` draws them.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    x
+        The data of the run.
+    cp_seconds
+        No further CP rank is tried after that.
+    show
+        Called with each fixed format.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is no run folder or is damaged, or `x` are not its data.
+    InputError, MemoryBudgetError
+        As for `require_comparable`.
+    RunLockedError
+        A search works in the folder.
+    """
+    with run_lock(read_run(folder).folder):
+        run = read_run(folder)
+        require_comparable(run)
+        assert run.network_path is not None
+        data = as_array(x, what="the data")
+        if fingerprint(data) != run.config["input"]["sha256"]:
+            raise CheckpointError("the data are not those of the run.")
+        seed = run.config.get("entropy")
+        rng = np.random.default_rng(run.config["seed"] if seed is None else seed)
+        rows = []
+        for fixed in fixed_formats(data, level_of(run), rng=rng, cp_seconds=cp_seconds):
+            rows.append(fixed.to_dict())
+            if show is not None:
+                show(fixed)
+        net = tnet.load(run.network_path)
+        write_residuals(run.folder, net, data, index=int(run.metrics["index"]))
+        write_baselines(run.folder, rows)  # last: with them the comparison is complete

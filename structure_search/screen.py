@@ -1,0 +1,152 @@
+"""What `tnet search`, `resume`, `report` and `demo` show: progress, result, comparison, advice."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contraction.errors import TnetError
+from tnet.console import Console, format_seconds
+from tnet.failures import message
+
+if TYPE_CHECKING:
+    from structure_search.journal import RunRecord
+    from structure_search.results import Candidate, Evaluation, Outcome, Result
+
+MOST_NODES_DRAWN = 64
+
+
+def times(factor: float) -> str:
+    """Return a factor for people.
+
+    Examples
+    --------
+    >>> times(2.345), times(1019.5)
+    ('2.3x', '1,020x')
+    """
+    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x"
+
+
+@contextmanager
+def search_progress(
+    console: Console, total: int | None, seconds: float | None, label: str = "evaluations"
+) -> Iterator[Callable[[Evaluation, Candidate], None]]:
+    """Yield a `progress` for `search` that shows the best, and how long it can take."""
+    begun: float | None = None
+    with console.progress(total, label) as bar:
+
+        def show(evaluation: Evaluation, best: Candidate) -> None:
+            nonlocal begun
+            now = time.monotonic()
+            begun = now if begun is None else begun
+            status = f"{best.num_params:,} parameters, error {best.error:.3g}"
+            if seconds is not None:
+                left = max(0.0, seconds - (now - begun))
+                status += f", {format_seconds(math.ceil(left))} left at most"
+            bar.update(evaluation.index + 1, status)
+
+        yield show
+
+
+def advice(outcome: Outcome, *, run: str | None, done: int) -> str:
+    """Return what a search that ended so lets one do next, in words of the shell."""
+    go_on = f"tnet resume {shlex.quote(run)}" if run else ""
+    keep = "; with --run DIR a search can be continued"
+    return {
+        "REACHED": "the method has nothing better to propose",
+        "EXHAUSTED": "the method has nothing more to propose; allow a larger error or more "
+        "parameters, or try another --method",
+        "BUDGET": f"the evaluations are used up; continue with: {go_on} --budget +{done}"
+        if run
+        else f"the evaluations are used up; allow more with --budget{keep}",
+        "TIME": f"the time is used up; continue with: {go_on}"
+        if run
+        else f"the time is used up; allow more with --time{keep}",
+        "INTERRUPTED": f"continue with: {go_on}" if run else f"nothing was kept{keep}",
+        "TERMINATED": f"continue with: {go_on}" if run else f"nothing was kept{keep}",
+    }[outcome.name]
+
+
+def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> None:
+    """Write the best network of a search in a few lines and a drawing."""
+    if console.json:
+        return
+    import tnet
+
+    best, counts = result.best, result.counts
+    allowed = f" of {goal['tol']:g} allowed" if "tol" in goal else ""
+    limit = f" of {goal['params']:,} allowed" if "params" in goal else ""
+    console.out(
+        f"found    {best.num_params:,} parameters{limit}, {times(best.compression)} smaller "
+        "than the data"
+    )
+    console.out(f"error    {best.error:.4g}{allowed} (relative)")
+    console.out(
+        f"search   {len(result.trace):,} evaluations ({counts.fitted:,} fits), "
+        f"{format_seconds(result.seconds)}, {result.outcome.name}"
+    )
+    if len(best.structure.nodes) <= MOST_NODES_DRAWN:
+        console.out(f"\n{tnet.draw(best.structure)}")
+
+
+def show_comparison(run: RunRecord, console: Console) -> None:
+    """Write a table of the best network and the fixed formats."""
+    from structure_search.figures import best_of, fixed_name
+
+    best = best_of(run)
+    if best is None or not run.baselines:
+        return
+    dense = math.prod(best.structure.shape)
+    rows = [("found", best.num_params, best.error, run.elapsed)]
+    rows += [
+        (fixed_name(row), int(row["num_params"]), float(row["error"]), float(row["seconds"]))
+        for row in by_size(run.baselines)
+    ]
+    console.table(
+        ["network", "parameters", "smaller", "error", "time"],
+        [
+            (name, f"{size:,}", times(dense / size), f"{error:.4g}", format_seconds(seconds))
+            for name, size, error, seconds in rows
+        ],
+    )
+
+
+def by_size(baselines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the fixed formats, the smallest first; those that miss the error come last."""
+    return sorted(baselines, key=lambda row: (not row["met"], int(row["num_params"])))
+
+
+def make_report(
+    folder: str | Path, console: Console, *, x: Any = None, cp_seconds: float = math.inf
+) -> Path:
+    """Compare a run with the fixed formats, where that can be done, and write its report.
+
+    Without `x` the data are read again from where run.json says. CP is tried for `cp_seconds`,
+    and never longer than a comparison takes by itself. A report without the
+    comparison is a report too: what hinders it is a note.
+    """
+    from structure_search import comparison, running
+    from structure_search.fixed_formats import CP_SECONDS
+    from structure_search.journal import read_run
+    from structure_search.report import write_report
+
+    run = read_run(folder)
+    if not comparison.is_compared(run):
+        try:
+            comparison.require_comparable(run)
+            data = running.reopen(run.config) if x is None else x
+            with console.progress(4, "fixed formats") as bar:
+                comparison.compare(
+                    folder,
+                    data,
+                    cp_seconds=min(cp_seconds, CP_SECONDS),
+                    show=lambda f: bar.advance(1, f"{f.name} {f.num_params:,} parameters"),
+                )
+        except (TnetError, ArithmeticError, MemoryError) as error:
+            console.note(f"not compared with fixed formats: {message(error)}")
+    return write_report(folder)
