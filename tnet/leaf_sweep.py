@@ -12,9 +12,9 @@ import numpy as np
 from contraction.arrays import Array, Namespace, namespace_by_name, to_numpy
 from contraction.leading import Solver, Values, leading_eigenpairs
 from contraction.linalg import adjoint, qr, svd
-from tnet._axes import apply_matrix, contiguous, fold, unfold
+from tnet._axes import contiguous, fold, unfold
 from tnet.network import Network
-from tnet.sides import Core, Side, in_range
+from tnet.sides import Core, Side, dress, in_range
 from tnet.trees import RootedTree
 
 
@@ -152,11 +152,11 @@ def sweep(
     """
     xp = namespace_by_name(net.namespace)
     out, scale = Swept(), _Scale()
-    passed: dict[str, Core] = {}
-    cuts_below = dict.fromkeys(tree.pre_order, 0)
+    passed: dict[str, Side] = {}
+    cuts_below, ranks = dict.fromkeys(tree.pre_order, 0), dict[str, int]()
     left, bonds, cuts = limits.budget, len(tree.post_order) - 1, 0
     for node in tree.post_order[:-1]:
-        x, shift = _with_children(net, tree, cores, passed, node, xp)
+        x, shift = _with_children(net, tree, cores[node], passed, node)
         bond, side = tree.bond[node], upper[node]
         axis = net.structure.legs[node].index(bond)
         M = unfold(x, axis, xp)
@@ -170,7 +170,7 @@ def sweep(
             scale=scale,
             shift=shift + side.shift,
         )
-        guess = max([int(passed[c].x.shape[0]) for c in tree.children[node]], default=side.rank)
+        guess = max([ranks[c] for c in tree.children[node]], default=side.rank)
         if bond in limits.caps:
             guess = chooser.cap
         basis = _by_gram(B, chooser, guess, xp) if gram else _by_svd(B, chooser)
@@ -188,11 +188,12 @@ def sweep(
         cuts_below[parent] += cuts_below[node]
         left, bonds = None if left is None else left - tail, bonds - 1
         T = in_range(adjoint(basis.U, xp) @ M, xp)
-        passed[node] = Core(x=T.x, shift=T.shift + shift, size=T.size)
+        passed[node] = Side(R=T.x, shift=T.shift + shift, size=T.size, rank=side.rank)
+        ranks[node] = rank
         out.arrays[node] = contiguous(fold(basis.U, tuple(x.shape), axis, xp))
         for child in tree.children[node]:
             del passed[child]
-    x, out.shift = _with_children(net, tree, cores, passed, tree.root, xp)
+    x, out.shift = _with_children(net, tree, cores[tree.root], passed, tree.root)
     out.arrays[tree.root] = x
     size = in_range(x, xp)
     out.kept = size.size**2 * scale.unit(size.size**2, size.shift + out.shift)
@@ -200,23 +201,16 @@ def sweep(
 
 
 def _with_children(
-    net: Network,
-    tree: RootedTree,
-    cores: Mapping[str, Core],
-    passed: Mapping[str, Core],
-    node: str,
-    xp: Namespace,
+    net: Network, tree: RootedTree, core: Core, passed: Mapping[str, Side], node: str
 ) -> tuple[Array, int]:
     """Return a node's array with what its children passed up applied to it."""
-    x, shift = cores[node].x, cores[node].shift
-    for child in tree.children[node]:
-        axis = net.structure.legs[node].index(tree.bond[child])
-        x = apply_matrix(x, passed[child].x, axis, xp)
-        shift += passed[child].shift
-    if tree.children[node]:
-        found = in_range(x, xp)
-        return found.x, shift + found.shift
-    return x, shift
+    xp, axes = namespace_by_name(net.namespace), net.structure.legs[node].index
+    below = [(axes(tree.bond[child]), passed[child]) for child in tree.children[node]]
+    x, shift = dress(core.x, core.shift, below, xp)
+    if not below:
+        return x, shift
+    found = in_range(x, xp)
+    return found.x, shift + found.shift
 
 
 def _by_svd(B: Array, choose: _Chooser) -> _Basis:
