@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from contraction.errors import RankError, ShapeError, StructureError
 from contraction.truncation import check_rank
+from tnet._checks import is_whole
 from tnet.structure import Structure
 
 Shape: TypeAlias = Sequence[int] | Mapping[str, int]
@@ -34,7 +35,7 @@ def modes_of(shape: Shape) -> dict[str, int]:
     if not pairs:
         raise ShapeError("a tensor needs at least one mode; the shape is empty.")
     for name, size in pairs.items():
-        if isinstance(size, bool) or int(size) != size or size < 1:
+        if not is_whole(size) or size < 1:
             raise ShapeError(f"mode {name!r} needs a whole size >= 1, got {size!r}.")
     return {name: int(size) for name, size in pairs.items()}
 

@@ -93,7 +93,7 @@ def _spread_inner(a: Network, b: Network, tiny: float) -> tuple[complex, int]:
     operands: list[Any] = [*a.conj().arrays.values(), *b.arrays.values()]
     count = len(operands)
     low, high, power = 0, 0, count
-    value: complex = 0.0
+    best: complex = 0.0
     while power <= 64 * count and power != low:
         shares = [(k + 1) * power // count - k * power // count for k in range(count)]
         scaled = [times_power(x, share) for x, share in zip(operands, shares, strict=True)]
@@ -101,11 +101,11 @@ def _spread_inner(a: Network, b: Network, tiny: float) -> tuple[complex, int]:
         if tiny < abs(value) < math.inf:
             return value, -power
         if math.isfinite(abs(value)):
-            low = power
+            low, best = power, value
         else:
             high = power
         power = (low + high) // 2 if high else 2 * power
-    return value if high else 0.0, -low
+    return best, -low  # zero: a larger power only drives the other arrays out of range
 
 
 def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:

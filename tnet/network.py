@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 import contraction
 from contraction import arrays as arrays_
 from contraction.arrays import Array
-from contraction.errors import DTypeError, ShapeError, StructureError
+from contraction.errors import DTypeError, InputError, ShapeError, StructureError
 from tnet.certificate import Certificate
 from tnet.structure import Structure
 
@@ -67,6 +68,7 @@ class Network:
             )
         if self.center is not None and self.center not in structure.legs:
             raise StructureError(f"the centre {self.center!r} is not a node of the network.")
+        kind = arrays_.common(held.values())
         for node in structure.node_names:
             want = structure.node_shape(node)
             if tuple(held[node].shape) != want:
@@ -74,7 +76,6 @@ class Network:
                     f"node {node!r} with legs {structure.legs[node]} needs shape {want}, "
                     f"got {tuple(held[node].shape)}."
                 )
-        kind = arrays_.common(held.values())
         if kind[2] not in arrays_.DTYPES:
             raise DTypeError(f"a network holds {', '.join(arrays_.DTYPES)}, got {kind[2]}.")
         ordered = {node: held[node] for node in structure.node_names}
@@ -179,14 +180,14 @@ class Network:
         return scale(self, -1.0)
 
     def __add__(self, other: Network) -> Network:
+        if not isinstance(other, Network):
+            return NotImplemented
         from tnet.algebra import add  # stands above this module
 
         return add(self, other)
 
     def __sub__(self, other: Network) -> Network:
-        from tnet.algebra import subtract
-
-        return subtract(self, other)
+        return NotImplemented if not isinstance(other, Network) else self + -other
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"
@@ -201,6 +202,13 @@ def scale(net: Network, factor: complex) -> Network:
 
     A complex factor makes a real network complex.
 
+    Raises
+    ------
+    DTypeError
+        `factor` is no number.
+    InputError
+        `factor` is NaN or infinite.
+
     Examples
     --------
     >>> s = Structure({"a": ("x",)}, {"x": 2})
@@ -210,6 +218,8 @@ def scale(net: Network, factor: complex) -> Network:
     if not isinstance(factor, (int, float, complex, np.number)):
         raise DTypeError(f"a network is scaled by a number, got {type(factor).__name__}.")
     number = complex(factor)
+    if not cmath.isfinite(number):
+        raise InputError(f"a network is scaled by a finite number, got {factor}.")
     if number.imag and not net.dtype.startswith("complex"):
         net = net.to(dtype={"float32": "complex64", "float64": "complex128"}[net.dtype])
     node = net.center or net.structure.node_names[0]

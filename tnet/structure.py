@@ -16,7 +16,7 @@ from typing import Any
 from contraction import Spec
 from contraction.errors import StructureError
 from contraction.truncation import check_rank
-from tnet._checks import check_name
+from tnet._checks import check_name, is_whole
 
 Nodes = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -267,7 +267,8 @@ def _check_nodes(nodes: Nodes) -> None:
         raise StructureError("a structure needs at least one node.")
     names = [name for name, _ in nodes]
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise StructureError(f"node {twice!r} is named twice; node names are unique.")
     for name, legs in nodes:
         check_name(name, "node")
@@ -284,5 +285,5 @@ def _check_sizes(used: Sequence[str], sizes: Mapping[str, int]) -> None:
             given = list(sizes)[:12]
             raise StructureError(f"leg {leg!r} has no size; sizes are given for {given}.")
         size = sizes[leg]
-        if isinstance(size, bool) or int(size) != size or size < 1:
+        if not is_whole(size) or size < 1:
             raise StructureError(f"leg {leg!r} needs a whole size >= 1, got {size!r}.")

@@ -4,7 +4,7 @@ from hypothesis import given
 
 import tnet
 from contraction import arrays
-from contraction.errors import BackendError, DTypeError, ShapeError, StructureError
+from contraction.errors import BackendError, DTypeError, InputError, ShapeError, StructureError
 from strategies import NAMESPACES, graphs, networks
 
 
@@ -64,6 +64,15 @@ def test_malformed_networks_are_refused():
         tnet.Network(s, good, "q")
     with pytest.raises(DTypeError, match="scaled by a number"):
         tnet.scale(tnet.Network(s, good), "2")
+    for factor in (float("nan"), float("inf"), complex(0.0, float("nan"))):
+        with pytest.raises(InputError, match="finite number"):
+            tnet.scale(tnet.Network(s, good), factor)
+    with pytest.raises(BackendError, match="list"):
+        tnet.Network(s, {k: v.tolist() for k, v in good.items()})
+    with pytest.raises(TypeError, match="unsupported operand"):
+        tnet.Network(s, good) + 1
+    with pytest.raises(TypeError, match="unsupported operand"):
+        tnet.Network(s, good) - 1
     with pytest.raises(TypeError):
         tnet.Network(s, good).arrays["g0"] = 1  # read-only
 

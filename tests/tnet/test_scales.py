@@ -65,3 +65,17 @@ def test_budgets_in_single_precision_keep_the_bound(seed):
     assert error <= small.certificate.bound <= 1.2 * error + 2e-5
     if small.certificate.kind is tnet.ErrorKind.EXACT:
         assert small.error == pytest.approx(error, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float64"])
+def test_zero_on_a_graph_that_is_no_tree(dtype):
+    ring = tnet.random_network(
+        tnet.tensor_ring((2, 2, 2, 2), 2), rng=np.random.default_rng(0), dtype=dtype
+    )
+    zero = ring.replace({"g1": ring["g1"] * 0})
+    assert tnet.norm(zero) == abs(tnet.inner(ring, zero)) == tnet.distance(zero, zero) == 0.0
+    assert tnet.distance(ring, zero) == pytest.approx(tnet.norm(ring), rel=1e-5)
+    # no array is zero, but the two tensors live on different entries
+    cut = [np.array([1.0, 0.0], dtype), np.array([0.0, 1.0], dtype)]
+    one, other = (ring.replace({"g1": ring["g1"] * k[:, None]}) for k in cut)
+    assert abs(tnet.inner(one, other)) == 0.0
