@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any, TypeAlias
 
-from contraction.arrays import Array, Namespace, dtype_name, namespace_by_name
+import numpy as np
+
+from contraction.arrays import Array, Namespace, dtype_name, namespace_by_name, to, to_numpy
 from contraction.errors import GaugeError, InputError
 from contraction.linalg import qr
 from contraction.svd_ladder import exponent, times_power
 from tnet._axes import apply_matrix, contiguous, fold, unfold
 from tnet.network import Network
 from tnet.trees import RootedTree, rooted
+
+Powers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def orthogonalize(net: Network, center: str | None = None) -> Network:
@@ -100,6 +105,50 @@ def move_center(net: Network, center: str) -> Network:
             "the centre of this network is not known; call tnet.orthogonalize(net, center) first."
         )
     return orthogonalize(net, center)
+
+
+def balanced(net: Network, tree: RootedTree) -> Network:
+    """Return the same tensor with slices along each bond of like norms on both sides.
+
+    Like up to a common factor of all slices of a bond. Only powers of two move across the bonds,
+    so nothing is rounded: a gauge that is bad because of scales alone becomes a good one. Linear
+    in the number of nodes.
+
+    Examples
+    --------
+    >>> import numpy as np, tnet
+    >>> s = tnet.tensor_train((2, 2), 2)
+    >>> net = tnet.Network(s, {"g0": np.diag([2.0**20, 1.0]), "g1": np.diag([2.0**-20, 1.0])})
+    >>> balanced(net, tnet.rooted(s))["g0"]
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    xp = namespace_by_name(net.namespace)
+    held = dict(net.arrays)
+    most = 100 if net.dtype in ("float32", "complex64") else 1000  # a factor is a number too
+    for node in (*tree.post_order[:-1], *tree.pre_order[1:]):
+        above = tree.parent[node]
+        assert above is not None
+        axes = [net.structure.legs[n].index(tree.bond[node]) for n in (node, above)]
+        powers = [_powers(held[n], axis, xp) for n, axis in zip((node, above), axes, strict=True)]
+        moved = np.clip(np.nan_to_num((powers[1] - powers[0]) // 2), -most, most)
+        for n, axis, by in zip((node, above), axes, (moved, -moved), strict=True):
+            if by.any():
+                shape = [-1 if k == axis else 1 for k in range(held[n].ndim)]
+                factor = to(
+                    np.ldexp(1.0, by.astype(int)),
+                    namespace=net.namespace,
+                    device=net.device,
+                    dtype=net.dtype,
+                )
+                held[n] = held[n] * factor.reshape(tuple(shape))
+    return Network(net.structure, held)
+
+
+def _powers(x: Array, axis: int, xp: Namespace) -> Powers:
+    """Return the powers of two of the largest entries of the slices; NaN for slices of zeros."""
+    largest = to_numpy(xp.max(xp.abs(unfold(x, axis, xp)), axis=0)).astype(np.float64)
+    return np.where(largest > 0.0, np.frexp(largest)[1].astype(np.float64), np.nan)
 
 
 def _push(

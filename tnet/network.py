@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import cmath
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +17,7 @@ import contraction
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import DTypeError, InputError, ShapeError, StructureError
-from tnet.certificate import Certificate
+from tnet.certificate import Certificate, ErrorKind
 from tnet.structure import Structure
 
 
@@ -151,12 +153,22 @@ class Network:
         device: str | None = None,
         dtype: str | None = None,
     ) -> Network:
-        """Return the network in another namespace, on another device or in another dtype."""
+        """Return the network in another namespace, on another device or in another dtype.
+
+        In a dtype of lower precision the error of a certificate becomes an estimate without a
+        bound: how the rounding of the nodes adds up depends on the gauge.
+        """
         moved = {
             node: arrays_.to(x, namespace=namespace, device=device, dtype=dtype)
             for node, x in self.arrays.items()
         }
-        return Network(self.structure, moved, self.center, self.certificate)
+        certificate = self.certificate
+        if certificate is not None and dtype and arrays_.eps(dtype) > arrays_.eps(self.dtype):
+            error = certificate.error + len(moved) * arrays_.eps(dtype)
+            certificate = dataclasses.replace(
+                certificate, error=error, kind=ErrorKind.ESTIMATE, bound=math.inf
+            )
+        return Network(self.structure, moved, self.center, certificate)
 
     def conj(self) -> Network:
         """Return the complex conjugate."""

@@ -18,7 +18,7 @@ from contraction.truncation import Truncation, check_rank
 from tnet._axes import apply_matrix, contiguous, fold, unfold
 from tnet.allocation import allocate
 from tnet.certificate import Certificate, ErrorKind
-from tnet.gauge import fits, orthogonalize, put_back
+from tnet.gauge import balanced, fits, orthogonalize, put_back
 from tnet.leaf_sweep import Limits, Swept, sweep
 from tnet.network import Network
 from tnet.sides import amplification, cores_of, lower_sides, upper_sides
@@ -203,16 +203,26 @@ def _attempt(
     caps: Mapping[str, int],
     *,
     gram: bool,
+    least: float = 1.0,
 ) -> _Cut | None:
-    """Sweep once; None if the Gram way turned out too inaccurate for what was asked."""
+    """Sweep once; None if the Gram way turned out too inaccurate for what was asked.
+
+    `least` is rounding noise that the network has already, in units of eps.
+    """
     cores = cores_of(net)
     factor = gram_factor if gram else r_factor
     lower = lower_sides(net, tree, cores, factor, every=False)
     upper = upper_sides(net, tree, cores, lower, factor)
     lost, bonds, unit = amplification(net, tree, cores, upper), len(upper), eps(net.dtype)
     if not gram and lost > BAD_GAUGE * len(cores) and net.center is None:
-        better = orthogonalize(net, tree.root)
-        return _attempt(better, tree, truncation, tol, caps, gram=False)
+        even = balanced(net, tree)
+        cores = cores_of(even)
+        lower = lower_sides(even, tree, cores, factor, every=False)
+        # what stays is no matter of scales: parts that cancel, which no gauge can bring back
+        stays = amplification(even, tree, cores, upper_sides(even, tree, cores, lower, factor))
+        better = orthogonalize(even, tree.root)
+        return _attempt(better, tree, truncation, tol, caps, gram=False, least=stays)
+    lost = max(lost, least)
     rounding = NOISE * unit * math.sqrt(lost)
     noise = unit * lost if gram else rounding**2
     # what counts as zero: the noise along the signal only, since the rest is an estimate

@@ -94,3 +94,14 @@ def test_networks_move_between_namespaces(namespace, dtype):
 def test_partial_sums_over_modes():
     net = tnet.random_network(tnet.tensor_ring((4, 5, 6), 2), rng=np.random.default_rng(0))
     np.testing.assert_allclose(tnet.contract(net, ["x2", "x0"]), dense(net).sum(1).T)
+
+
+def test_a_narrower_dtype_has_no_bound():
+    x = np.random.default_rng(0).standard_normal((5, 5, 5))
+    net = tnet.decompose(x, tnet.tensor_train, tol=1e-10)
+    narrow = net.to(dtype="float32")
+    assert narrow.certificate.kind is tnet.ErrorKind.ESTIMATE
+    assert np.isinf(narrow.certificate.bound)
+    assert tnet.relative_error(narrow, x) <= narrow.error < 1e-6
+    assert narrow.to(dtype="float64").certificate == narrow.certificate
+    assert net.to(dtype="complex128").certificate == net.certificate

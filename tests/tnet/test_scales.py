@@ -7,6 +7,7 @@ import pytest
 
 import tnet
 from tnet import Truncation
+from tnet.gauge import balanced
 
 STAR = tnet.Structure(
     {"core": ("r", "q"), "a": ("r", "x"), "b": ("q", "y")}, {"r": 6, "q": 6, "x": 8, "y": 8}
@@ -79,3 +80,44 @@ def test_zero_on_a_graph_that_is_no_tree(dtype):
     cut = [np.array([1.0, 0.0], dtype), np.array([0.0, 1.0], dtype)]
     one, other = (ring.replace({"g1": ring["g1"] * k[:, None]}) for k in cut)
     assert abs(tnet.inner(one, other)) == 0.0
+
+
+def extended(net):
+    """The full tensor of a path, in extended precision."""
+    dense, *others = (net[node].astype(np.longdouble) for node in net.structure.node_names)
+    for x in others:
+        dense = np.tensordot(dense, x, axes=(-1, 0))
+    return dense
+
+
+@pytest.mark.parametrize("part", [1e-4, 1e-7, 1e-10])
+def test_parts_that_cancel_are_in_the_bound(part):
+    # no gauge brings back the digits that the difference of two nearly equal tensors has lost
+    rng = np.random.default_rng(0)
+    large = tnet.random_network(tnet.tensor_train((8, 8, 8, 8), 6), rng=rng)
+    small = tnet.random_network(tnet.tensor_train((8, 8, 8, 8), 2), rng=rng)
+    net = tnet.subtract(tnet.orthogonalize(tnet.add(large, small * part), "g2"), large)
+    want = extended(net)
+    for truncation in (Truncation(tol=1e-3), Truncation(max_rank=2), Truncation(max_rank=1)):
+        cut = tnet.truncate(net, truncation)
+        lost = want - extended(cut)
+        error = float(np.sqrt((lost**2).sum() / (want**2).sum()))
+        assert error <= cut.certificate.bound <= 1.01 * error + 5e-14 / part
+        if truncation.tol:
+            assert max(cut.ranks.values()) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_balancing_moves_powers_of_two_only(dtype):
+    net = tnet.random_network(tnet.tucker((3, 4, 5), 3), rng=np.random.default_rng(0), dtype=dtype)
+    shift = (2.0 ** np.array([-50, 0, 60])).astype(dtype)
+    zero = np.array([1, 0, 1], dtype)
+    bad = net.replace({"u0": net["u0"] * shift[:, None], "u1": net["u1"] * zero[:, None]})
+    bad = bad.replace({"core": bad["core"] / shift[:, None, None]})
+    even = balanced(bad, tnet.rooted(net.structure))
+    assert np.array_equal(even.to_dense(), bad.to_dense())
+    for node, bond in tnet.rooted(net.structure).bond.items():
+        sides = [(node, 0), ("core", net.structure.legs["core"].index(bond))]
+        tops = [np.abs(np.moveaxis(even[n], k, 0)).reshape(3, -1).max(axis=1) for n, k in sides]
+        ratios = tops[0][tops[0] > 0] / tops[1][tops[0] > 0]
+        assert ratios.max() < 16 * ratios.min()  # a common factor is no matter
