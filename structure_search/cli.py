@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from structure_search.results import Result
     from tnet.inputs import Data
 
+UNLIMITED = 10**9  # random structures
 METHODS = ("greedy", "core-shape", "random", "smallest-first")
 
 
@@ -173,7 +174,9 @@ def _method(args: argparse.Namespace) -> Any:
     if args.method == "core-shape":
         return structure_search.CoreShape(max_params=args.max_params)
     if args.method == "random":
-        return structure_search.RandomSearch(max_rank=args.max_rank, samples=args.budget or 100)
+        # a limit ends it as a limit does, so that more can be had by going on
+        samples = {"samples": UNLIMITED} if args.budget or args.time else {}
+        return structure_search.RandomSearch(max_rank=args.max_rank, **samples)
     return structure_search.Greedy(max_degree=args.max_degree, inner_nodes=not args.no_inner_nodes)
 
 
@@ -262,13 +265,15 @@ def _finish(begin: Callable[..., Result], task: _Task, console: Console) -> int:
             result = begin(progress=show, stop=stop)
     except KeyboardInterrupt:
         if task.run:
-            console.note(f"stopped; {_kept(task.run)}")
+            console.note(f"stopped; {screen.continued(task.run)}")
         if stop.outcome is Outcome.TERMINATED:
             return ExitCode.TERMINATED
         raise
     except OSError:
         if task.run and (Path(task.run) / CONFIG).exists():
-            console.note(f"what was journalled is safe; once that is mended, {_kept(task.run)}")
+            console.note(
+                f"what was journalled is safe; once that is mended, {screen.continued(task.run)}"
+            )
         raise
     if task.out:
         import tnet
@@ -284,6 +289,7 @@ def _finish(begin: Callable[..., Result], task: _Task, console: Console) -> int:
     told = screen.advice(result.outcome, run=task.run, done=len(result.trace))
     if stopped is not None:
         of = f" of {task.total}" if task.total else ""
+        told = screen.continued(task.run) if task.run else "nothing was kept: no --run DIR"
         console.note(f"stopped after {len(result.trace)}{of} evaluations; {told}")
         return stopped
     if not met:
@@ -293,17 +299,17 @@ def _finish(begin: Callable[..., Result], task: _Task, console: Console) -> int:
     return ExitCode.DONE if met else ExitCode.TARGET_NOT_REACHED
 
 
-def _kept(run: str) -> str:
-    return f"continue with: tnet resume {shlex.quote(run)}"
-
-
 def _store(result: Result, task: _Task, console: Console, *, report: bool) -> None:
     """Write the report of a run, say where everything is, and answer `--json`."""
     from structure_search.journal import read_run
 
     page, run = None, task.run
     if run and report:
-        page = screen.make_report(run, console, cp_seconds=max(1.0, result.seconds))
+        try:
+            page = screen.make_report(run, console, cp_seconds=max(1.0, result.seconds))
+        except KeyboardInterrupt:
+            console.note(f"the search is done; for its report: tnet report {shlex.quote(run)}")
+            raise
         if read_run(run).baselines:
             console.out()
             screen.show_comparison(read_run(run), console)
@@ -337,7 +343,7 @@ def _document(
         ],
         "fixed": list(read_run(task.run).baselines) if task.run and report else [],
         "run": task.run,
-        "resume": f"tnet resume {shlex.quote(task.run)}" if task.run else None,
+        "resume": screen.resume_command(task.run) if task.run else None,
         "network": network,
         "report": None if report is None else str(report),
     }

@@ -21,6 +21,7 @@ from tnet.structure import Structure
 
 MOST_POINTS = 2000
 MOST_SPECTRA = 12
+MOST_MODES = 6  # each has its own colour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +334,7 @@ def slice_figure(run: RunRecord) -> Figure | None:
     if best is None or known is None or known.index != best.index:
         return None
     series = []
-    for k, (mode, errors) in enumerate(list(known.slices.items())[:6]):
+    for k, (mode, errors) in enumerate(list(known.slices.items())[:MOST_MODES]):
         points = [((i + 0.5) / len(errors), e) for i, e in enumerate(errors)]
         titles = [f"{mode} {i}: {e:.4g}" for i, e in enumerate(errors)]
         series.append(Series(name=_short(mode), points=points, color=k, mark=Mark.LINE))
@@ -346,6 +347,8 @@ def slice_figure(run: RunRecord) -> Figure | None:
         guides=[Guide(value=best.error, label=f"whole {best.error:.3g}")],
     )
     caption = "The error of each slice; the mean of the squares along a mode is that of the whole."
+    if len(known.slices) > MOST_MODES:
+        caption += f" Shown are the first {MOST_MODES} of {len(known.slices)} modes."
     return _figure("slice-error", "Error along each mode", caption, drawn)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from structure_search.charts import escape
 from structure_search.figures import Best, Figure, best_of, figures_of, fixed_name, thinned
 from structure_search.journal import RunRecord, read_run
 from structure_search.results import Source
+from structure_search.screen import ENDED, resume_command
 from tnet import atomic
 from tnet.text_drawing import draw_text
 
@@ -131,11 +131,6 @@ def counts(run: RunRecord) -> dict[str, int]:
     }
 
 
-def resume_command(run: RunRecord) -> str:
-    """Return the shell command that goes on with a run."""
-    return f"tnet resume {shlex.quote(str(run.folder))}"
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -192,13 +187,13 @@ def _headline(run: RunRecord, best: Best | None) -> str:
         for name, value, note in cards
     )
     advice = (
-        f"<p>{escape(run.outcome.name.lower())}: {escape(run.outcome.value)}.</p>"
+        f"<p>{run.outcome.name}: {escape(ENDED[run.outcome.name])}.</p>"
         if run.outcome
         else "<p>The search has not ended: it is running, or was stopped.</p>"
     )
     return (
         f'<section class="head"><div class=cards>{body}</div>{advice}'
-        f"<p>Go on with <code>{escape(resume_command(run))}</code></p></section>"
+        f"<p>Go on with <code>{escape(resume_command(run.folder))}</code></p></section>"
     )
 
 

@@ -53,23 +53,43 @@ def search_progress(
         yield show
 
 
+ENDED = {  # outcome -> why a search ended, in plain words
+    "REACHED": "the method has nothing better to propose",
+    "EXHAUSTED": "the method has nothing more to propose; allow a larger error or more "
+    "parameters, or try another --method",
+    "BUDGET": "the evaluations are used up",
+    "TIME": "the time is used up",
+    "INTERRUPTED": "stopped by the user",
+    "TERMINATED": "stopped by a signal",
+}
+
+
 def advice(outcome: Outcome, *, run: str | None, done: int) -> str:
-    """Return what a search that ended so lets one do next, in words of the shell."""
-    go_on = f"tnet resume {shlex.quote(run)}" if run else ""
-    keep = "; with --run DIR a search can be continued"
-    return {
-        "REACHED": "the method has nothing better to propose",
-        "EXHAUSTED": "the method has nothing more to propose; allow a larger error or more "
-        "parameters, or try another --method",
-        "BUDGET": f"the evaluations are used up; continue with: {go_on} --budget +{done}"
-        if run
-        else f"the evaluations are used up; allow more with --budget{keep}",
-        "TIME": f"the time is used up; continue with: {go_on}"
-        if run
-        else f"the time is used up; allow more with --time{keep}",
-        "INTERRUPTED": f"continue with: {go_on}" if run else f"nothing was kept{keep}",
-        "TERMINATED": f"continue with: {go_on}" if run else f"nothing was kept{keep}",
-    }[outcome.name]
+    """Return why a search of `done` evaluations ended, and the command to go on with.
+
+    Examples
+    --------
+    >>> from structure_search import Outcome
+    >>> advice(Outcome.BUDGET, run="my run", done=50)
+    "the evaluations are used up; continue with: tnet resume 'my run' --budget +50"
+    """
+    why = ENDED[outcome.name]
+    if outcome.name in ("REACHED", "EXHAUSTED"):
+        return why
+    if run is None:
+        return f"{why}; with --run DIR a search can be continued"
+    more = f" --budget +{done}" if outcome.name == "BUDGET" else ""
+    return f"{why}; {continued(run)}{more}"
+
+
+def continued(run: str | Path) -> str:
+    """Return the words that say how to go on with a run."""
+    return f"continue with: {resume_command(run)}"
+
+
+def resume_command(run: str | Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"tnet resume {shlex.quote(str(run))}"
 
 
 def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> None:
@@ -81,10 +101,12 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
     best, counts = result.best, result.counts
     allowed = f" of {goal['tol']:g} allowed" if "tol" in goal else ""
     limit = f" of {goal['params']:,} allowed" if "params" in goal else ""
-    console.out(
-        f"found    {best.num_params:,} parameters{limit}, {times(best.compression)} smaller "
-        "than the data"
+    size = (
+        f"{times(best.compression)} smaller than the data"
+        if best.num_params < best.dense_size
+        else f"not fewer than the {best.dense_size:,} entries of the data"
     )
+    console.out(f"found    {best.num_params:,} parameters{limit}, {size}")
     console.out(f"error    {best.error:.4g}{allowed} (relative)")
     console.out(
         f"search   {len(result.trace):,} evaluations ({counts.fitted:,} fits), "
@@ -114,6 +136,12 @@ def show_comparison(run: RunRecord, console: Console) -> None:
             for name, size, error, seconds in rows
         ],
     )
+    rival = by_size(run.baselines)[0]
+    if rival["met"] and rival["num_params"] < best.num_params:
+        console.out(
+            f"\nA fixed format wins here: {rival['name']}, {rival['num_params']:,} parameters. "
+            "Another --method may do better."
+        )
 
 
 def by_size(baselines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

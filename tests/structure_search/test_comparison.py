@@ -11,7 +11,7 @@ from contraction.errors import CheckpointError, MemoryBudgetError, RunLockedErro
 from structure_search import comparison
 from structure_search.comparison import compare, is_compared, level_of
 from structure_search.figures import slice_figure
-from structure_search.journal import read_run
+from structure_search.journal import read_run, write_baselines
 from structure_search.locking import run_lock
 from structure_search.residuals import read_residuals
 from tnet.cli import main
@@ -123,3 +123,16 @@ def test_a_search_of_data_with_holes_says_what_to_do_now(tmp_path, capsys):
         assert "tnet decompose" in told
         assert "--missing zero" in told
     assert main(["search", str(tmp_path / "x.npy"), "--tol", "0.1", "--missing", "zero"]) in (0, 5)
+
+
+def test_a_fixed_format_that_wins_is_named(searched, tmp_path, capsys):
+    folder = shutil.copytree(searched, tmp_path / "run")
+    rows = [dict(row) for row in read_run(folder).baselines]
+    assert main(["report", str(folder)]) == 0
+    best = read_run(folder).metrics["num_params"]
+    assert all(row["num_params"] > best for row in rows if row["met"])
+    assert "wins here" not in capsys.readouterr().out
+    rows[-1] |= {"num_params": best - 1, "met": True}
+    write_baselines(folder, rows)
+    assert main(["report", str(folder)]) == 0
+    assert f"wins here: CP, {best - 1}" in capsys.readouterr().out

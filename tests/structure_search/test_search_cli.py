@@ -184,3 +184,15 @@ def test_advice_is_in_words_of_the_shell(array: Path, tmp_path: Path, capsys) ->
         code, _, err = run(capsys, "search", array, *bad)
         assert code == 2
         assert hint in err
+
+
+def test_a_random_search_goes_on_with_a_larger_budget(array: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "run"
+    words = ["search", array, "--method", "random", "--max-params", 200, "--run", folder]
+    code, out, err = run(capsys, *words, "--budget", 4)
+    assert code == 0, err
+    assert "BUDGET" in out
+    assert "the search was not over" in err
+    code, out, err = run(capsys, "resume", folder, "--budget", "+3")
+    assert code == 0, err
+    assert len(read_run(folder).evaluations) == 7

@@ -174,7 +174,8 @@ def _of_run(folder: Path) -> dict[str, Any]:
     document = {"source": str(folder), "kind": "run", "events": count, "run": run_file}
     if metrics.is_file():
         document["best"] = _json(metrics)
-    next_step = "`tnet resume` goes on with it, `tnet report` draws it"
+    name = shlex.quote(str(folder))
+    next_step = f"tnet resume {name} goes on with it, tnet report {name} draws it"
     return document | {"findings": [next_step]}
 
 
@@ -210,12 +211,17 @@ def _flat(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if name == "run":
             yield from _run_lines(value)
         elif name == "best" and isinstance(value, Mapping):
-            yield from ((f"best {k}", v) for k, v in value.items() if isinstance(v, _SCALARS))
+            yield from ((f"best {k}", v) for k, v in _best_of(value))
         elif name not in hidden:
             yield name, value
 
 
 _SCALARS = (str, int, float)
+
+
+def _best_of(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what best/metrics.json says in a word; its advice is for Python."""
+    return ((k, v) for k, v in metrics.items() if isinstance(v, _SCALARS) and k != "advice")
 
 
 def _run_lines(run: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
