@@ -24,6 +24,7 @@ from contraction.arrays import (
     to_numpy,
 )
 from contraction.errors import ConvergenceError, DTypeError, InputError, ShapeError
+from contraction.householder import q_and_r
 from contraction.svd_ladder import (
     adjoint,
     climb,
@@ -71,11 +72,15 @@ def qr(x: Array) -> tuple[Array, Array]:
         Entries that are no float or complex numbers.
     NonFiniteError
         NaN or infinity in `x`.
+    ConvergenceError
+        The driver returned NaN twice.
 
     Notes
     -----
     2 m n^2 - 2 n^3 / 3 flops for the factorisation and as many for Q (m >= n, real), by
-    Householder reflections; memory for one copy of `x`.
+    Householder reflections; memory for one copy of `x`. Where the driver returns NaN, as that
+    of PyTorch on the CPU does for some singular matrices of complex64, it is asked again with
+    one rounding error in `x` (`contraction.householder`).
 
     Examples
     --------
@@ -87,7 +92,8 @@ def qr(x: Array) -> tuple[Array, Array]:
         raise ShapeError(f"qr takes a matrix, got an array of shape {tuple(x.shape)}.")
     xp = namespace(x)
     shift = exponent(x, xp)
-    Q, R = xp.linalg.qr(x if shift == 0 else times_power(x, -shift))
+    y = x if shift == 0 else times_power(x, -shift)
+    Q, R = q_and_r(y, xp)
     p: Any = phases(xp.linalg.diagonal(R), xp)
     R = R * xp.conj(p)[..., :, None]
     return Q * p[..., None, :], scaled_back(R, shift)

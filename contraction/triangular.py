@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, dtype_name, eps, namespace, namespace_name
+from contraction.arrays import Array, dtype_name, eps, namespace
 from contraction.errors import ShapeError
+from contraction.householder import r_alone
 from contraction.linalg import adjoint, eigh, identity_like
 from contraction.svd_ladder import (
     exponent,
@@ -37,7 +38,7 @@ def r_factor(x: Array) -> Array:
 
     Raises
     ------
-    ShapeError, DTypeError, NonFiniteError
+    ShapeError, DTypeError, NonFiniteError, ConvergenceError
         As `qr`.
 
     Notes
@@ -55,14 +56,8 @@ def r_factor(x: Array) -> Array:
         raise ShapeError(f"r_factor takes a matrix, got shape {tuple(x.shape)}.")
     xp = namespace(x)
     shift = exponent(x, xp)
-    y: Any = x if shift == 0 else times_power(x, -shift)
-    if namespace_name(x) == "numpy":
-        R: Any = np.linalg.qr(y, mode="r")
-    elif namespace_name(x) == "torch":
-        R = xp.linalg.qr(y, mode="r")[1]
-    else:
-        R = xp.linalg.qr(y)[1]
-    return scaled_back(R, shift)
+    y = x if shift == 0 else times_power(x, -shift)
+    return scaled_back(r_alone(y, xp), shift)
 
 
 def gram_factor(x: Array) -> Array:

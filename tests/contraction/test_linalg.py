@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contraction import linalg
 from contraction.arrays import eps, namespace, namespace_name, random_normal, to, to_numpy
 from contraction.errors import (
     ConvergenceError,
@@ -290,6 +291,39 @@ def test_phases_of_subnormal_numbers(library, kind):
 def test_the_gram_matrix_of_huge_and_tiny_entries(library, size):
     R = to_numpy(gram_factor(to(np.array([[3.0], [4.0]]) * size, namespace=library)))
     assert R[0, 0] == pytest.approx(5.0 * size, rel=1e-12)
+
+
+@pytest.mark.parametrize("library", NAMESPACES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(20, 7), (20, 20), (8, 17), (2, 20, 9)])
+def test_qr_of_equal_columns(library, kind, shape):
+    # what is left of the columns falls to subnormal numbers; a driver may then return NaN
+    x = np.ones(shape, dtype=kind)
+    Q, R = (to_numpy(y) for y in qr(to(x, namespace=library)))
+    assert np.abs(Q @ R - x).max() <= 100 * eps(kind)
+    gram_matrix = np.swapaxes(Q.conj(), -1, -2) @ Q
+    assert np.abs(gram_matrix - np.eye(Q.shape[-1])).max() <= 100 * eps(kind)
+    if len(shape) == 2:
+        R = to_numpy(r_factor(to(x, namespace=library)))
+        assert np.abs(R.conj().T @ R - shape[0]).max() <= 1000 * eps(kind)
+
+
+def test_qr_asks_again_with_a_rounding_error(monkeypatch):
+    drivers = linalg.namespace(np.ones(1)).linalg
+    true, seen = drivers.qr, []
+
+    def spoiled_once(x, **options):
+        seen.append(x)
+        Q, R = true(x, **options)
+        return (Q, R) if len(seen) == 2 else (Q * math.nan, R)
+
+    monkeypatch.setattr(drivers, "qr", spoiled_once)
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    Q, R = qr(x)
+    assert 0 < np.abs(seen[1] - x).max() <= 8.0 * eps(x) * np.abs(x).max()
+    assert np.abs(Q @ R - x).max() <= 1e-14
+    with pytest.raises(ConvergenceError, match="returns NaN"):
+        qr(x)
 
 
 @pytest.mark.parametrize("library", NAMESPACES)
