@@ -7,6 +7,7 @@ Run with
     pytest benchmarks/test_als.py --benchmark-only -o addopts="--import-mode=importlib"
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -17,7 +18,11 @@ from threadpoolctl import threadpool_limits
 
 import tnet
 from tnet import ALS, Structure, Target, fit
+from tnet.als import grid_program, masked, race
 from tnet.als.dense import dense_problem
+from tnet.als.entries import observed
+from tnet.als.entry_program import compile_entry_program
+from tnet.als.masked import masked_problem
 
 FAMILIES = {
     "ring 7^5": tnet.tensor_ring((7,) * 5, [2, 3, 4, 5, 5]),
@@ -210,7 +215,7 @@ def test_completion(benchmark, name, rank, most):
         rng = np.random.default_rng(len(found))
         found.append(fit(x, structure, held_out=aside, rng=rng))
 
-    benchmark.pedantic(run, rounds=1 if name == "tucker" else 3, iterations=1)
+    benchmark.pedantic(run, rounds=3, iterations=1)
     errors = [f.held_out_error for f in found]
     benchmark.extra_info["params"] = structure.num_params
     benchmark.extra_info["held_out_errors"] = errors
@@ -221,3 +226,59 @@ def test_completion(benchmark, name, rank, most):
         benchmark.extra_info["tensorly_held_out"] = tensorly_held_out(name, rank, x, aside)
         benchmark.extra_info["tensorly_seconds"] = time.perf_counter() - begun
     assert max(errors) <= most
+
+
+@pytest.mark.parametrize("rank", [(4, 6, 4), (3, 3, 3, 3), (6, 4, 6, 5)])
+def test_over_the_grid(benchmark, monkeypatch, rank):
+    """Sweeps over few gaps: normal equations from the whole grid beside row by row."""
+    x, aside = interleukin()
+    entries = observed(x, ~aside)
+    structure = (tnet.tensor_train if len(rank) == 3 else tnet.tucker)(x.shape, rank)
+    grid = masked_problem(entries, structure, 0.1)
+    monkeypatch.setattr(grid_program, "DEAR", math.inf)
+    monkeypatch.setattr(masked, "compile_entry_program", compile_entry_program.__wrapped__)
+    rows = masked_problem(entries, structure, 0.1)
+    cores, others = (p.random(np.random.default_rng(1)) for p in (grid, rows))
+    ours, plain = interleaved(lambda: grid.sweep(cores), lambda: rows.sweep(others), rounds=9)
+    benchmark.extra_info["cpu_ms"] = 1e3 * ours
+    benchmark.extra_info["by_rows_cpu_ms"] = 1e3 * plain
+    benchmark.extra_info["ratio"] = plain / ours
+    benchmark.pedantic(grid.sweep, (cores,), rounds=5)
+    assert plain / ours > (4 if rank == (6, 4, 6, 5) else 1)
+
+
+THREADED = {
+    "ring 7^5": tnet.tensor_ring((7,) * 5, [2, 3, 4, 5, 5]),
+    "ring 12^5": tnet.tensor_ring((12,) * 5, 5),
+    "train 32^4": tnet.tensor_train((32,) * 4, 20),
+    "cp 60^3": tnet.cp((60,) * 3, 10),
+    "cp 128^3": tnet.cp((128,) * 3, 30),
+}
+
+
+@pytest.mark.parametrize("name", THREADED)
+def test_threads(benchmark, monkeypatch, name):
+    """Wall time on two threads: with the limits of a fit, and with both pools left as they are."""
+    structure = THREADED[name]
+    target = Target(np.random.default_rng(0).standard_normal(structure.shape))
+    options = ALS(restarts=1, probe=10, polish=0, first=tnet.FirstStart.RANDOM, stall=0.0)
+
+    def run():
+        fit(target, structure, rng=np.random.default_rng(1), options=options)
+
+    ways = {"limited": race.threads_for, "free": lambda flops: contextlib.nullcontext()}
+    run()
+    seconds = {way: [] for way in ways}
+    with threadpool_limits(2):
+        for _, (way, limit) in itertools.product(range(7), ways.items()):
+            monkeypatch.setattr(race, "threads_for", limit)
+            time.sleep(0.1)  # until the threads of the last run have stopped spinning
+            begun = time.perf_counter()
+            run()
+            seconds[way].append(time.perf_counter() - begun)
+        medians = {way: float(np.median(times)) for way, times in seconds.items()}
+        benchmark.extra_info["ms"] = {way: 1e3 * s for way, s in medians.items()}
+        benchmark.extra_info["ratio"] = medians["free"] / medians["limited"]
+        monkeypatch.setattr(race, "threads_for", ways["limited"])
+        benchmark.pedantic(run, rounds=3)
+    assert medians["limited"] < 2.0 * medians["free"]

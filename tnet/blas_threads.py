@@ -1,29 +1,34 @@
-"""One of two BLAS thread pools held to one thread while work alternates between them.
+"""How many threads the BLAS of NumPy and of SciPy may use while work alternates between them.
 
 The wheels of NumPy and of SciPy each bring an OpenBLAS with threads of its own, which go on
 spinning for some milliseconds after a call. Code that multiplies by NumPy and factorises by
 SciPy in turn then has each pool waiting for cores that the other one burns: on two cores, sweeps
 of 1 to 40 ms were measured to take 5 to 100 times as long. The matrices factorised are small, so
-nothing is lost by giving SciPy's pool one thread.
+nothing is lost by giving SciPy's pool one thread. Where the products are small as well, two
+threads gain nothing on an idle machine and lose a factor 3 to 4 on a loaded one, where each
+product waits for the thread that was put off; then NumPy's pool has one thread, too.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePath
 from threading import Lock
 from typing import Any, final
 
+SMALL = 2e8  # flops of one sweep: some 5 ms
+
 
 @contextmanager
-def scipy_on_one_thread() -> Iterator[None]:
-    """Hold the BLAS of SciPy to one thread, where it is not NumPy's own; a decorator as well.
+def threads_for(flops: float) -> Iterator[None]:
+    """Limit the BLAS threads for repeated work of so many `flops`, some of it by SciPy.
 
-    Nothing happens where both share one BLAS, or SciPy is not loaded. May be nested, and entered
-    by several threads at once: the last to leave restores what was found.
+    The BLAS of SciPy, where it is not NumPy's own, gets one thread, and below `SMALL` flops that
+    of NumPy as well. May be nested, and entered by several threads at once: the last to leave
+    restores what was found.
 
     Notes
     -----
@@ -31,55 +36,61 @@ def scipy_on_one_thread() -> Iterator[None]:
 
     Examples
     --------
-    >>> with scipy_on_one_thread():
+    >>> with threads_for(1e6):
     ...     pass
     """
-    pool = _pool() if "scipy.linalg" in sys.modules else None
-    if pool is None:
-        yield
-        return
-    pool.enter()
+    pools = [pool for pool, mine in _pools("scipy.linalg" in sys.modules) if mine or flops < SMALL]
+    for pool in pools:
+        pool.enter()
     try:
         yield
     finally:
-        pool.leave()
+        for pool in pools:
+            pool.leave()
 
 
 @final
 class Pool:
-    """Libraries whose threads are limited while someone is inside."""
+    """A library whose threads are limited to one while someone is inside."""
 
-    def __init__(self, libraries: Sequence[Any]) -> None:
-        self._libraries = tuple(libraries)
-        self._before: list[int] = []
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._before = 1
         self._lock, self._inside = Lock(), 0
 
     def enter(self) -> None:
-        """Limit the libraries, unless they are already."""
+        """Limit the library, unless it is already."""
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._before = [library.num_threads for library in self._libraries]
-                for library in self._libraries:
-                    library.set_num_threads(1)
+                self._before = self._library.num_threads
+                self._library.set_num_threads(1)
 
     def leave(self) -> None:
-        """Restore the libraries, if nobody else is inside."""
+        """Restore the library, if nobody else is inside."""
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for library, count in zip(self._libraries, self._before, strict=True):
-                    library.set_num_threads(count)
+                self._library.set_num_threads(self._before)
 
 
-@lru_cache(maxsize=1)
-def _pool() -> Pool | None:
+@lru_cache(maxsize=2)
+def _pools(scipy_is_loaded: bool) -> tuple[tuple[Pool, bool], ...]:
+    """Return the pool of each BLAS, and whether it is SciPy's own; `scipy_is_loaded` is a key."""
+    found = [x.filepath for x in _libraries() if x.user_api == "blas"]
+    return tuple((_pool(path), belongs_to_scipy(path)) for path in found)
+
+
+@lru_cache(maxsize=16)
+def _pool(path: str) -> Pool:
+    return Pool(next(x for x in _libraries() if x.filepath == path))
+
+
+def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    found = ThreadpoolController().lib_controllers
-    blas = [library for library in found if library.user_api == "blas"]
-    scipys = [x for x in blas if belongs_to_scipy(x.filepath)]
-    return Pool(scipys) if 0 < len(scipys) < len(blas) else None
+    found: list[Any] = ThreadpoolController().lib_controllers
+    return found
 
 
 def belongs_to_scipy(path: str) -> bool:

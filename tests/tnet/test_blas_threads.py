@@ -1,6 +1,5 @@
 """SciPy's BLAS on one thread: nesting, threads at once, and what is left behind."""
 
-import sys
 import threading
 
 import numpy as np
@@ -10,7 +9,7 @@ from threadpoolctl import ThreadpoolController
 
 import tnet
 from tnet import blas_threads
-from tnet.blas_threads import Pool, belongs_to_scipy, scipy_on_one_thread
+from tnet.blas_threads import Pool, belongs_to_scipy, threads_for
 
 
 class Library:
@@ -31,7 +30,7 @@ def counts():
 
 def test_only_scipys_own_blas_is_limited_and_then_restored():
     scipys, others = counts()
-    with scipy_on_one_thread():
+    with threads_for(1e12):
         inside = counts()
     assert inside[1] == others
     assert inside[0] == ([1] * len(scipys) if others else scipys)
@@ -40,14 +39,14 @@ def test_only_scipys_own_blas_is_limited_and_then_restored():
 
 def test_an_error_restores_as_well():
     before = counts()
-    with pytest.raises(KeyError), scipy_on_one_thread():
+    with pytest.raises(KeyError), threads_for(1e12):
         raise KeyError
     assert counts() == before
 
 
 def test_the_last_to_leave_restores():
     library = Library(7)
-    pool = Pool([library])
+    pool = Pool(library)
     inside, leave = threading.Barrier(5), threading.Event()
 
     def work():
@@ -70,17 +69,21 @@ def test_the_last_to_leave_restores():
     assert library.num_threads == 7
 
 
-def test_without_scipy_nothing_is_loaded(monkeypatch):
-    monkeypatch.delitem(sys.modules, "scipy.linalg")
-    monkeypatch.setattr(blas_threads, "_pool", lambda: pytest.fail("looked for libraries"))
-    with scipy_on_one_thread():
-        pass
+def test_small_work_has_one_thread_everywhere():
+    before = counts()
+    with threads_for(1e6):
+        assert {n for part in counts() for n in part} == {1}
+        with threads_for(1e12):
+            pass
+        assert {n for part in counts() for n in part} == {1}
+    assert counts() == before
 
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_fits_run_inside(monkeypatch, missing):
     seen = []
-    monkeypatch.setattr(blas_threads, "_pool", lambda: Pool([Recorder(seen)]))
+    pools = ((Pool(Recorder(seen)), False),)
+    monkeypatch.setattr(blas_threads, "_pools", lambda scipy_is_loaded: pools)
     x = np.random.default_rng(0).standard_normal((4, 5, 6))
     if missing:
         x[0, 0, 0] = np.nan

@@ -103,6 +103,11 @@ class DenseProblem:
         """What the data were divided by."""
         return self.target.scale
 
+    @property
+    def flops(self) -> float:
+        """About the floating-point operations of one sweep."""
+        return self.program.flops
+
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return the cores of a Gaussian network."""
         net = random_network(self.structure, rng=rng, like=self.matrix)

@@ -54,6 +54,7 @@ class EntryProgram:
     layout: Layout
     visits: tuple[EntryVisit, ...]
     whole: EntryVisit  # all nodes: the value of the network
+    flops: float  # of a sweep, roughly
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +75,15 @@ def compile_entry_program(structure: Structure, entries: int) -> EntryProgram:
     inputs = [source.labels for source in everything]
     block = compile_block(inputs, (ENTRY,), (), {**layout.sizes, ENTRY: -1})
     whole = EntryVisit(0, everything, block, -1, 1, (), _width(block, everything))
-    return EntryProgram(layout, tuple(visits), whole)
+    flops = sum(_flops(visit, entries) for visit in visits)
+    return EntryProgram(layout, tuple(visits), whole, flops)
+
+
+def _flops(visit: EntryVisit, entries: int) -> float:
+    if visit.grid is not None:
+        return visit.grid.gram.flops + visit.grid.rhs.flops + visit.columns**3 / 3.0
+    normal = visit.columns**2 if visit.node >= 0 else 0
+    return 2.0 * entries * (visit.width + normal)
 
 
 def _visit(layout: Layout, parent: int, child: int, depth: int, entries: int) -> EntryVisit:

@@ -23,7 +23,7 @@ from contraction.planner import Plan
 from tnet.als.layout import Layout
 from tnet.als.pairs import Labels
 
-DEAR = 2e7  # flops, row by row, above which looking for a plan pays in a fit of 100 sweeps
+DEAR = 3e6  # flops, row by row, above which looking for a plan (20 ms) pays over 100 sweeps
 SPARSE = 16  # times as many entries in the grid as observed: then the grid is not formed
 MOST = 1 << 24  # numbers that a plan may hold, unless the solve needs more anyway
 GAIN = 2.0  # a plan must save this factor, for its steps are small

@@ -68,6 +68,11 @@ class MaskedProblem:
         """An array of the namespace, device and dtype of the fit."""
         return self.entries.values
 
+    @property
+    def flops(self) -> float:
+        """About the floating-point operations of one sweep."""
+        return self.program.flops
+
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return the cores of a Gaussian network."""
         net = random_network(self.structure, rng=rng, like=self.values)

@@ -12,7 +12,7 @@ import numpy as np
 
 from contraction.arrays import Array
 from tnet.als.options import ALS, FitOutcome
-from tnet.blas_threads import scipy_on_one_thread
+from tnet.blas_threads import threads_for
 from tnet.certificate import Certificate
 from tnet.network import Network
 from tnet.structure import Structure
@@ -44,6 +44,10 @@ class Problem(Protocol):
     @property
     def scale(self) -> float:
         """What the data were divided by."""
+
+    @property
+    def flops(self) -> float:
+        """About the floating-point operations of one sweep."""
 
     @property
     def floor(self) -> float:
@@ -90,7 +94,6 @@ class Race:
     restarts: int
 
 
-@scipy_on_one_thread()
 def advance(
     problem: Problem,
     run: Run,
@@ -106,9 +109,24 @@ def advance(
     Cores are exchanged only for better ones: the objective of the result never exceeds the
     objective of the run given. With `momentum` a sweep starts from cores extrapolated by up to
     that factor of the last change; where that does not pay the sweep is taken back and the
-    factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP). Meanwhile the
-    BLAS of SciPy has one thread (`tnet.blas_threads`); that of NumPy keeps its own number.
+    factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP).
+
+    Meanwhile the BLAS of SciPy, and for small sweeps NumPy's as well, has one thread (see
+    `tnet.blas_threads`).
     """
+    with threads_for(problem.flops):
+        return _advance(problem, run, options, sweeps, least, rival, momentum)
+
+
+def _advance(
+    problem: Problem,
+    run: Run,
+    options: ALS,
+    sweeps: int,
+    least: float,
+    rival: float,
+    momentum: float,
+) -> Run:
     best, trace = run.best, list(run.trace)
     cores, current, previous = run.cores, run.cores, None
     begun, outcome, factor = len(trace), FitOutcome.SWEEP_LIMIT, momentum / 2.0
