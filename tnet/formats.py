@@ -155,6 +155,8 @@ def cp(shape: Shape, rank: int = 1) -> Structure:
     ('r',)
     """
     modes = modes_of(shape)
+    if len(modes) < 2:
+        raise ShapeError(f"CP needs at least two modes, got {len(modes)}.")
     shared = "r" if "r" not in modes else "cp-r"
     return _build({f"u{i}": [mode, shared] for i, mode in enumerate(modes)}, modes, rank)
 

@@ -38,7 +38,8 @@ def orthogonalize(net: Network, center: str | None = None) -> Network:
     -------
     Network
         The same tensor with `center` set; nodes off the way from the old centre are shared.
-        A bond of rank above the size of one of its sides is cut down to that size.
+        A bond of rank above the size of one of its sides is cut down to that size. A certificate
+        is dropped, unless the centre is there already and nothing is done.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def orthogonalize(net: Network, center: str | None = None) -> Network:
     NonFiniteError
         An array holds NaN or infinity.
     InputError
-        The norm of the tensor is too large for the dtype.
+        The norm of the tensor is too large or too small for the dtype.
 
     Notes
     -----

@@ -148,3 +148,9 @@ def test_arbitrary_trees_from_nested_tuples():
     assert len(tnet.tree(deep, sizes, rank=1).nodes) == 3000
     with pytest.raises(StructureError, match="has no size"):
         tnet.tree((("a",), ("b",)), {"a": 2})
+
+
+@pytest.mark.parametrize("family", [tnet.cp, tnet.tensor_ring])
+def test_families_that_share_bonds_need_two_modes(family):
+    with pytest.raises(ShapeError, match="at least two modes, got 1"):
+        family((3,), 2)
