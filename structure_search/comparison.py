@@ -55,7 +55,7 @@ def require_comparable(run: RunRecord) -> None:
     """
     if best_of(run) is None or run.network_path is None:
         raise InputError("no network has been fitted yet.")
-    entries = math.prod(run.config["input"]["shape"])
+    entries = math.prod(run.shape)
     if entries > LARGEST:
         raise MemoryBudgetError(f"the data have {entries:,} entries, at most {LARGEST:,} are.")
 

@@ -10,9 +10,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structure_search.screen import by_size, make_report, times
+from structure_search.screen import by_size, make_report, threads_for, times
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
-from tnet.options import UsageError, add_command, parse_count, parse_seconds, parse_tolerance
+from tnet.options import (
+    UsageError,
+    add_command,
+    limited_threads,
+    parse_count,
+    parse_seconds,
+    parse_tolerance,
+)
 
 if TYPE_CHECKING:
     from structure_search.journal import RunRecord
@@ -51,8 +58,6 @@ def register(subparsers: Any) -> None:
 
 def run_demo(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet demo`."""
-    import numpy as np
-
     from structure_search.journal import CONFIG, read_run
     from tnet.inputs import open_array
 
@@ -69,7 +74,19 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
             return _summary(args, read_run(folder), console)
     data = open_array(args.data)
     _introduce(args, data, console)
-    outcome = _search(args, data, folder, console, resuming=begun_before)
+    with limited_threads(threads_for(data.shape, args.threads)):
+        return _work(args, data, folder, console, resuming=begun_before)
+
+
+def _work(
+    args: argparse.Namespace, data: Data, folder: Path, console: Console, *, resuming: bool
+) -> int:
+    """Search, compare and show."""
+    import numpy as np
+
+    from structure_search.journal import read_run
+
+    outcome = _search(args, data, folder, console, resuming=resuming)
     if outcome.name in ("INTERRUPTED", "TERMINATED"):
         count = len(read_run(folder).evaluations)
         console.note(f"stopped after {count} evaluations; continue with: {_again(args)}")

@@ -120,7 +120,6 @@ def front_figure(run: RunRecord) -> Figure | None:
     front = [(c["num_params"], c["error"]) for c in run.pareto] or _front(tried)
     best = best_of(run)
     assert best is not None
-    fixed = [b for b in run.baselines if b.get("error")]
     series = [
         Series(
             name="evaluations",
@@ -129,17 +128,7 @@ def front_figure(run: RunRecord) -> Figure | None:
             titles=[_title(e) for e in tried],
         ),
         Series(name="front", points=front, color=0, mark=Mark.STEPS),
-        Series(
-            name="fixed formats",
-            points=[(b["num_params"], b["error"]) for b in fixed],
-            color=1,
-            mark=Mark.DIAMONDS,
-            labels=[fixed_name(b) for b in fixed],
-            titles=[
-                f"{fixed_name(b)}: {b['num_params']:,} parameters, error {b['error']:.4g}"
-                for b in fixed
-            ],
-        ),
+        _fixed_series(run),
         Series(
             name="best",
             points=[(best.num_params, best.error)],
@@ -163,6 +152,21 @@ def front_figure(run: RunRecord) -> Figure | None:
         "Each dot is one evaluation; lower left is better. The line joins those that no other "
         "beats in both.",
         made,
+    )
+
+
+def _fixed_series(run: RunRecord) -> Series:
+    fixed = [b for b in run.baselines if b.get("error")]
+    return Series(
+        name="fixed formats",
+        points=[(b["num_params"], b["error"]) for b in fixed],
+        color=1,
+        mark=Mark.DIAMONDS,
+        labels=[fixed_name(b) for b in fixed],
+        titles=[
+            f"{fixed_name(b)}: {b['num_params']:,} parameters, error {b['error']:.4g}"
+            for b in fixed
+        ],
     )
 
 

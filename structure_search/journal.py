@@ -235,6 +235,11 @@ class RunRecord:
     good_bytes: int
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data; empty if run.json does not say it."""
+        return tuple((self.config.get("input") or {}).get("shape") or ())
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """The `objective`, `max_evaluations` and `max_seconds` of the last session."""
         sessions = (e for e in reversed(self.events) if e["kind"] == "session")

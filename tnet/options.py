@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -26,6 +25,7 @@ Handler: TypeAlias = Callable[[argparse.Namespace, Console], "int | None"]
 UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 UNITS |= {f"{u}b": n for u, n in list(UNITS.items()) if u not in ("", "b")}
 UNITS |= {"kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4}
+THREADED = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -291,11 +291,19 @@ def limited_threads(count: int | None) -> Iterator[None]:
     if count is None:
         yield
         return
-    if "numpy" not in sys.modules:  # the libraries, and worker processes, read these at start
-        for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM"):
-            os.environ[f"{name}_NUM_THREADS"] = str(count)
-    import numpy  # noqa: F401  # only a loaded BLAS can be limited
-    from threadpoolctl import threadpool_limits
+    # libraries that are loaded in the block, and worker processes, read these at their start
+    names = [f"{name}_NUM_THREADS" for name in THREADED]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(count)))
+    try:
+        import numpy  # noqa: F401  # only a loaded BLAS can be limited
+        from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=count):
-        yield
+        with threadpool_limits(limits=count):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

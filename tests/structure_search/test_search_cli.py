@@ -196,3 +196,25 @@ def test_a_random_search_goes_on_with_a_larger_budget(array: Path, tmp_path: Pat
     code, out, err = run(capsys, "resume", folder, "--budget", "+3")
     assert code == 0, err
     assert len(read_run(folder).evaluations) == 7
+
+
+def test_small_data_take_one_thread_unless_asked(array: Path, capsys, monkeypatch) -> None:
+    from threadpoolctl import threadpool_info
+
+    import structure_search
+
+    seen = []
+
+    def spy(*args, **options):
+        seen.append({pool["num_threads"] for pool in threadpool_info()})
+        return search(*args, **options)
+
+    search = structure_search.search
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    monkeypatch.setattr(structure_search, "search", spy)
+    for more in ([], ["--threads", 2]):
+        code, _, err = run(capsys, "search", array, "--tol", "0.5", *more)
+        assert code == 0, err
+    assert seen[0] == {1}
+    assert seen[1] <= {1, 2}  # as asked, where the machine has two
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
