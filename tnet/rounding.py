@@ -10,6 +10,7 @@ from enum import Enum
 import numpy as np
 
 from contraction.arrays import Array, Namespace, eps, namespace_by_name, to
+from contraction.blas_threads import threads_for
 from contraction.errors import InputError, PrecisionWarning, RankError
 from contraction.linalg import qr
 from contraction.svd_ladder import times_power
@@ -171,10 +172,11 @@ def _cut(
     fresh = spent is None or truncation.tol > used
     tol = (truncation.tol - used) / (1.0 + used) if fresh else None
     cut: _Cut | None = None
-    if how is Rounding.GRAM or (how is Rounding.AUTO and _promising(net, tol, caps)):
-        cut = _attempt(net, tree, truncation, tol, caps, gram=True)
-    if cut is None:
-        cut = _attempt(net, tree, truncation, tol, caps, gram=False)
+    with threads_for(2.0 * net.num_params * max(net.ranks.values(), default=1)):
+        if how is Rounding.GRAM or (how is Rounding.AUTO and _promising(net, tol, caps)):
+            cut = _attempt(net, tree, truncation, tol, caps, gram=True)
+        if cut is None:
+            cut = _attempt(net, tree, truncation, tol, caps, gram=False)
     assert cut is not None
     return _network(net, tree, cut, max(truncation.tol, used))
 

@@ -16,6 +16,7 @@ import numpy as np
 from contraction import linalg
 from contraction.arrays import Array, Namespace, device, dtype_name, namespace, namespace_name
 from contraction.errors import ConvergenceError
+from contraction.householder import q_and_r
 from tnet.als.pairs import transposed
 
 PROXIMAL = {"float64": 1e-12, "complex128": 1e-12, "float32": 1e-6, "complex64": 1e-6}
@@ -146,8 +147,7 @@ def _generic(xp: Namespace, kind: str, where: str) -> Kernels:
         return float(xp.real(xp.linalg.trace(G)))
 
     def qr(block: Array) -> tuple[Array, Array]:
-        Q, R = xp.linalg.qr(block, mode="reduced")
-        return Q, R
+        return q_and_r(block, xp)
 
     conj = xp.conj if kind.startswith("complex") else (lambda x: x)
     return _kernels(qr, solve_positive, shift, squared, trace, conj, PROXIMAL[kind])

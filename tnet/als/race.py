@@ -12,7 +12,7 @@ import numpy as np
 
 from contraction.arrays import Array
 from tnet.als.options import ALS, FitOutcome
-from tnet.blas_threads import threads_for
+from contraction.blas_threads import threads_for
 from tnet.certificate import Certificate
 from tnet.network import Network
 from tnet.structure import Structure
@@ -112,7 +112,7 @@ def advance(
     factor halved (Ang, Cohen, Hien and Gillis, Numer. Algorithms 2020, for CP).
 
     Meanwhile the BLAS of SciPy, and for small sweeps NumPy's as well, has one thread (see
-    `tnet.blas_threads`).
+    `contraction.blas_threads`).
     """
     with threads_for(problem.flops):
         return _advance(problem, run, options, sweeps, least, rival, momentum)

@@ -8,8 +8,8 @@ import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
 import tnet
-from tnet import blas_threads
-from tnet.blas_threads import Pool, belongs_to_scipy, threads_for
+from contraction import blas_threads
+from contraction.blas_threads import Pool, belongs_to_scipy, threads_for
 
 
 class Library:
