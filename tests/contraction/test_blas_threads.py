@@ -89,7 +89,7 @@ def test_fits_run_inside(monkeypatch, missing):
         x[0, 0, 0] = np.nan
     options = tnet.ALS(restarts=1, probe=2, polish=0, ridge=0.1 if missing else None)
     tnet.fit(x, tnet.tensor_ring(x.shape, 2), rng=np.random.default_rng(1), options=options)
-    assert seen == [1, 3]
+    assert seen == [1, 3] * (1 if missing else 2)  # a dense fit starts from a decomposition
 
 
 class Recorder(Library):

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from contraction.arrays import Array
-from tnet.als.options import ALS, FitOutcome
 from contraction.blas_threads import threads_for
+from tnet.als.options import ALS, FitOutcome
 from tnet.certificate import Certificate
 from tnet.network import Network
 from tnet.structure import Structure
