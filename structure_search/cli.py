@@ -15,7 +15,6 @@ from tnet.options import (
     UsageError,
     add_command,
     add_data_options,
-    limited_threads,
     open_data,
     output_path,
     parse_count,
@@ -112,8 +111,7 @@ def run_search(args: argparse.Namespace, console: Console) -> int:
     task = _Task(
         run=args.run, out=args.out, total=args.budget, seconds=args.time, objective=objective
     )
-    with limited_threads(screen.threads_for(data.shape, args.threads)):
-        return _finish(begin, task, console)
+    return _finish(begin, task, console)
 
 
 def run_resume(args: argparse.Namespace, console: Console) -> int:
@@ -145,8 +143,7 @@ def run_resume(args: argparse.Namespace, console: Console) -> int:
 
     total = budget or record.settings["max_evaluations"]
     task = _Task(run=args.run, out=None, total=total, seconds=args.time, objective=objective)
-    with limited_threads(screen.threads_for(record.shape, args.threads)):
-        return _finish(begin, task, console)
+    return _finish(begin, task, console)
 
 
 def _budget(text: str | None, done: int) -> int | None:

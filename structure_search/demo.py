@@ -10,12 +10,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structure_search.screen import by_size, make_report, threads_for, times
+from structure_search.screen import by_size, make_report, times
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
 from tnet.options import (
     UsageError,
     add_command,
-    limited_threads,
     parse_count,
     parse_seconds,
     parse_tolerance,
@@ -74,8 +73,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
             return _summary(args, read_run(folder), console)
     data = open_array(args.data)
     _introduce(args, data, console)
-    with limited_threads(threads_for(data.shape, args.threads)):
-        return _work(args, data, folder, console, resuming=begun_before)
+    return _work(args, data, folder, console, resuming=begun_before)
 
 
 def _work(

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from contraction.arrays import Array
+from contraction.blas_threads import threads_for
 from contraction.errors import InputError
 from structure_search import journal, run_folder
 from structure_search.bounds import CutSpectra
@@ -60,6 +61,22 @@ def drive(
     record: journal.RunRecord | None,
 ) -> Result:
     """Run the method until it ends or a limit is met, and collect the result."""
+    with threads_for(_pass_flops(task)):
+        return _driven(task, store, run, record)
+
+
+def _pass_flops(task: Task) -> float:
+    """Return the flops of the smallest Gram matrix of the data: the scale of one product."""
+    sizes = task.modes.values()
+    return 2.0 * min(sizes) * math.prod(sizes)
+
+
+def _driven(
+    task: Task,
+    store: NetworkStore,
+    run: run_folder.RunFolder | None,
+    record: journal.RunRecord | None,
+) -> Result:
     spectra = CutSpectra(task.x, tuple(task.modes), task.norm)
     evaluator = Evaluator(
         fitter=Fitter(task.x),

@@ -8,7 +8,7 @@ from typing import Any
 
 from structure_search import screen
 from tnet.console import Console, ExitCode
-from tnet.options import add_command, limited_threads
+from tnet.options import add_command
 
 
 def register(subparsers: Any) -> None:
@@ -32,9 +32,7 @@ def run_report(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet report`."""
     from structure_search.journal import read_run
 
-    shape = read_run(args.run).shape
-    with limited_threads(screen.threads_for(shape, args.threads)):
-        page = screen.make_report(args.run, console)
+    page = screen.make_report(args.run, console)
     run = read_run(args.run)
     figures = sorted(str(path) for path in (Path(args.run) / "figures").glob("*.svg"))
     console.result({"report": str(page), "figures": figures, "fixed": list(run.baselines)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from structure_search.results import Candidate, Evaluation, Outcome, Result
 
 MOST_NODES_DRAWN = 64
-SMALL = 2**21  # entries of data on which one thread is enough
 
 
 def times(factor: float) -> str:
@@ -31,22 +30,6 @@ def times(factor: float) -> str:
     ('2.3x', '1,020x')
     """
     return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x"
-
-
-def threads_for(shape: Iterable[int], asked: int | None) -> int | None:
-    """Return the BLAS threads for work on data of a shape; None leaves them alone.
-
-    The products of a search on small data take microseconds. A second thread gains little there,
-    and where other processes want the cores too, threads that wait for each other cost a factor
-    of ten.
-
-    Examples
-    --------
-    >>> threads_for((64, 12, 10, 60), None), threads_for((300, 300, 300), None)
-    (1, None)
-    """
-    small = math.prod(shape) <= SMALL
-    return 1 if asked is None and small else asked
 
 
 @contextmanager
