@@ -4,29 +4,14 @@ All run in one process, on the same data, with one BLAS thread, in turns; `extra
 ratio of the median times (other / ours), so more than one means we are faster.
 """
 
-import statistics
-import time
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 import tnet
+from timing import in_turns
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers warn when they are imported
-
-
-def in_turns(calls, rounds):
-    """Median process time of each call, all called in turns after one call to warm up."""
-    spent = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            spent[name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in spent.items()}
 
 
 def compare(benchmark, calls, rounds=9):

@@ -17,7 +17,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import tnet
-from tnet import ALS, Structure, Target, fit
+from planted import triangle
+from tnet import ALS, Target, fit
 from tnet.als import grid_program, masked, race
 from tnet.als.dense import dense_problem
 from tnet.als.entries import observed
@@ -31,17 +32,6 @@ FAMILIES = {
     "ring 4^8": tnet.tensor_ring((4,) * 8, 3),
     "ring 3^6": tnet.tensor_ring((3,) * 6, [4, 3, 2, 3, 2, 2]),
 }
-
-
-def triangle():
-    bonds = {(0, 1): 5, (1, 2): 2, (2, 3): 5, (1, 4): 2, (2, 4): 2}
-    nodes = {f"v{i}": [f"x{i}"] for i in range(5)}
-    sizes = {f"x{i}": 7 for i in range(5)}
-    for (i, j), rank in bonds.items():
-        nodes[f"v{i}"].append(f"v{i}-v{j}")
-        nodes[f"v{j}"].append(f"v{i}-v{j}")
-        sizes[f"v{i}-v{j}"] = rank
-    return Structure(nodes, sizes, [f"x{i}" for i in range(5)])
 
 
 FAMILIES["triangle 7^5"] = triangle()

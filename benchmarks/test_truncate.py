@@ -4,14 +4,12 @@ The tensor: order 40, mode size 4, ranks 200, a random train of rank 50 and norm
 train of rank 150 and norm 1e-4. Rounded to rank 50, every method errs by 1.000e-4.
 """
 
-import statistics
-import time
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 import tnet
+from timing import in_turns
 from tnet import Rounding, Truncation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peers warn when they are imported
@@ -50,19 +48,6 @@ def as_network(cores):
     s = tnet.tensor_train((SIZE,) * ORDER, ranks)
     arrays = [cores[0][0], *cores[1:-1], cores[-1][..., 0]]
     return tnet.Network(s, dict(zip(s.node_names, arrays, strict=True)))
-
-
-def in_turns(calls, rounds):
-    """Median process time of each call, all called in turns after one call to warm up."""
-    spent = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            spent[name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in spent.items()}
 
 
 def peers(net):

@@ -71,7 +71,3 @@ class RunLockedError(TnetError, RuntimeError):
 
 class PrecisionWarning(UserWarning):
     """A tolerance lies below what the arithmetic can reach, or digits were lost."""
-
-
-class PerformanceWarning(UserWarning):
-    """The result is right, but a faster way was not available."""
