@@ -77,8 +77,8 @@ class _Seen(NamedTuple):
 
 def choose_ways(
     tree: Tree, orders: Sequence[Order], model: CostModel, *, width: int = 6
-) -> tuple[list[Way], list[Order], float]:
-    """Return the way of every step, the axis order of every value, and the seconds in all.
+) -> tuple[list[Way], list[Order], list[float], float]:
+    """Return the way, the axis orders of all values, the seconds of each step, those in all.
 
     Parameters
     ----------
@@ -110,18 +110,24 @@ def choose_ways(
 
 def _backtrack(
     tree: Tree, found: Sequence[Sequence[Candidate]], best: int
-) -> tuple[list[Way], list[Order]]:
+) -> tuple[list[Way], list[Order], list[float]]:
     chosen = [0] * len(found)
     chosen[-1] = best
     count = len(tree.leaves)
     ways: list[Way] = []
+    seconds: list[float] = []
     for k in range(len(tree.pairs) - 1, -1, -1):
         pair, candidate = tree.pairs[k], found[count + k][chosen[count + k]]
         chosen[pair.left], chosen[pair.right] = candidate.left, candidate.right
         assert candidate.way is not None
         ways.append(candidate.way)
+        below = (
+            found[pair.left][candidate.left].seconds + found[pair.right][candidate.right].seconds
+        )
+        seconds.append(candidate.seconds - below)
     ways.reverse()
-    return ways, [found[v][c].order for v, c in enumerate(chosen)]
+    seconds.reverse()
+    return ways, [found[v][c].order for v, c in enumerate(chosen)], seconds
 
 
 def _wishes(tree: Tree) -> list[dict[int, int]]:

@@ -53,6 +53,7 @@ class Step(NamedTuple):
     size: int  # entries of the result
     copies: int  # entries of the copies and products that the step makes on its way
     flops: int
+    seconds: float = 0.0  # estimated
 
 
 class Program(NamedTuple):
@@ -92,12 +93,12 @@ def compile_program(
     tree = build_tree(canonical, pairs)
     loads, orders, shapes = _loads(canonical, tree, layouts)
     width = 6 if len(pairs) <= 1000 else 2
-    ways, every, seconds = choose_ways(tree, orders, model, width=width)
+    ways, every, each, seconds = choose_ways(tree, orders, model, width=width)
     count = len(orders)
     steps = []
     for k, way in enumerate(ways):
         step, shape = _step(tree, k, way, every, shapes)
-        steps.append(step)
+        steps.append(step._replace(seconds=each[k]))
         shapes.append(shape)
     final = _final(canonical, tree, every[-1], shapes[-1])
     flops = sum(s.flops for s in steps)
