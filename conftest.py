@@ -1,8 +1,10 @@
-"""Test set-up: the hypothesis profile, pinned BLAS threads, and what to collect without torch."""
+"""Test set-up: hypothesis profile, a cache folder of its own, what to collect without torch."""
 
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +15,10 @@ hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=50, database=None
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# set at import, so that test modules and the processes they start see it; never the user's own
+_cache = tempfile.TemporaryDirectory(prefix="tnet-tests-")
+os.environ["TNET_CACHE"] = _cache.name
 
 collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
@@ -29,3 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not (gpu_available("torch") or gpu_available("cupy")):
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_cache_folder() -> Iterator[None]:
+    """Remove the cache folder of this session when it ends."""
+    yield
+    _cache.cleanup()

@@ -71,3 +71,7 @@ class RunLockedError(TnetError, RuntimeError):
 
 class PrecisionWarning(UserWarning):
     """A tolerance lies below what the arithmetic can reach, or digits were lost."""
+
+
+class CacheFolderWarning(UserWarning):
+    """The cache folder cannot be written to, so that nothing is remembered between runs."""

@@ -41,9 +41,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contraction import atomic
 from contraction.errors import CheckpointError
 from structure_search.results import Evaluation, Outcome
-from tnet import atomic
 
 FORMAT = 1
 EVENTS, CONFIG, NETWORKS, BASELINES = "events.jsonl", "run.json", "networks.bin", "baselines.json"

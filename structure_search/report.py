@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contraction import atomic
 from structure_search import page_style
 from structure_search.charts import CSS as CHART_CSS
 from structure_search.charts import escape
@@ -22,7 +23,6 @@ from structure_search.figures import Best, Figure, best_of, figures_of, fixed_na
 from structure_search.journal import RunRecord, read_run
 from structure_search.results import Source
 from structure_search.screen import ENDED, resume_command
-from tnet import atomic
 from tnet.text_drawing import draw_text
 
 TIMES, NONE = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from contraction import arrays as arrays_
+from contraction import atomic
 from contraction.errors import FileFormatError, MemoryBudgetError, StructureError
-from tnet import atomic
 from tnet.certificate import Certificate
 from tnet.file_header import (
     RESERVED,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tnet
+from contraction import atomic
 from contraction.arrays import to_numpy
 from contraction.errors import (
     FileFormatError,
@@ -371,14 +372,14 @@ def test_a_write_that_went_wrong_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a"
     tnet.save(path, sample())
     before = path.read_bytes()
-    original = tnet.atomic.os.fsync
+    original = atomic.os.fsync
 
     def damage(handle):
         if os.fstat(handle).st_size > 100:
             os.pwrite(handle, b"\x01", os.fstat(handle).st_size - 5)
         original(handle)
 
-    monkeypatch.setattr(tnet.atomic.os, "fsync", damage)
+    monkeypatch.setattr(atomic.os, "fsync", damage)
     with pytest.raises(FileFormatError, match="checksum"):
         tnet.save(path, sample() * 2.0)
     assert path.read_bytes() == before

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from contraction import atomic
 from contraction.errors import InputError
-from tnet import atomic
 
 
 def test_write_and_replace(tmp_path):
