@@ -1,62 +1,140 @@
-"""What a step costs, in estimated seconds: the one place where the machine's rates stand.
+"""What a step costs, in seconds: the one place where the machine's rates stand.
 
-The rates describe one core of a server processor in double precision. Only their ratios
-matter: they rank the ways to do the same work, they do not predict a clock.
+Every kernel takes its call, a time for each matrix or inner loop, and a time for each
+multiply-add and each entry that it reads or writes, so that an estimate is a sum of products of
+a rate and a count. That is a saturating rate for short sides: a product (m, k) x (k, n) has
+m n k / (m n k g + m n w + (m k + k n) r) multiply-adds a second. Being linear in its rates, a
+model is fitted by least squares (`contraction.calibration`), and no rate is left undetermined.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
 
-CACHED = 1 << 15  # entries that stay in the nearest caches
-RUNS = (2, 4, 8, 32)  # bounds of the classes of `copies`
+from contraction.errors import InputError
+
+FAR = 1 << 18  # entries of one kernel that no longer stay in the caches of a core
+PAGE = 512  # entries: strides that are multiples of it fall into the same lines of a cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """Rates of the kernels that a step can be lowered to.
+    """Rates of the kernels that a step can be lowered to, for one library, device and dtype.
 
-    A matrix product takes its call, a share for each matrix of a batch, and the larger of the
-    arithmetic and the memory traffic (a roofline). The arithmetic is slower for a side of few
-    rows, columns or sums. A copy runs at a rate set by how many entries stay neighbours.
+    All rates are seconds: for a call, a matrix, an inner loop, a multiply-add or an entry.
+
+    Parameters
+    ----------
+    call, view
+        A kernel; a reshape or permutation without a copy.
+    matrix, gemm, gemm_read, gemm_write
+        Matrix products: each matrix of a batch, a multiply-add, an entry read, one written.
+    vector, gemv, gemv_read
+        Matrix times vector: each of a batch, an entry of the matrix, one of the two vectors.
+    outer
+        Products without a sum done as matrix products: an entry of the result.
+    syrk
+        A matrix times its own transpose: a multiply-add, of which half are done.
+    copy_loop, copy_entry, copy_strided, copy_aliased
+        Copies: an inner loop; an entry; what is added for an entry read at a distance, and at
+        a distance that is a multiple of `PAGE` entries.
+    loop, product, product_across
+        Element-wise products: an inner loop, an entry, an entry read across its memory.
+    dot, reduce, sum_across
+        Products summed at once: an entry where the sum runs along the memory, where it runs
+        across, and what is added where one operand is not read in its own order.
+    far
+        What is added for each entry of a kernel that touches more than `FAR`.
     """
 
-    call: float = 0.8e-6  # seconds per kernel
-    view: float = 0.3e-6  # seconds per reshape or permutation without a copy
-    per_matrix: float = 0.02e-6  # seconds per matrix of a batch
-    gemm: float = 2.9e10  # multiply-adds per second, large matrices
-    half_m: float = 4.0  # rows of the left matrix at which the rate is halved
-    half_n: float = 7.0
-    half_k: float = 8.0
-    matvec: float = 5e9  # multiply-adds per second of a matrix times a vector
-    bandwidth: float = 1.5e9  # entries per second, streaming
-    copies: tuple[float, ...] = (0.25e9, 0.3e9, 0.7e9, 1.0e9, 2.0e9)  # entries per second
-    dot: float = 4e9  # multiply-adds per second of a fused product and sum along the memory
-    reduce: float = 1.5e9  # the same, summing across the memory
-    per_run: float = 0.012e-6  # seconds per inner loop of an element-wise kernel
+    call: float = 0.7e-6
+    view: float = 0.25e-6
+    matrix: float = 30e-9
+    gemm: float = 0.029e-9
+    gemm_read: float = 0.26e-9
+    gemm_write: float = 0.13e-9
+    vector: float = 20e-9
+    gemv: float = 0.075e-9
+    gemv_read: float = 0.18e-9
+    outer: float = 1.0e-9
+    syrk: float = 0.016e-9
+    copy_loop: float = 2.1e-9
+    copy_entry: float = 0.13e-9
+    copy_strided: float = 0.12e-9
+    copy_aliased: float = 1.5e-9
+    loop: float = 10e-9
+    product: float = 0.2e-9
+    product_across: float = 0.4e-9
+    dot: float = 0.25e-9
+    reduce: float = 0.5e-9
+    sum_across: float = 0.6e-9
+    far: float = 0.1e-9
+
+    @property
+    def bandwidth(self) -> float:
+        """Entries per second that an element-wise product writes out of cache."""
+        return 1.0 / (self.product + self.far)
 
     def matmul(self, batch: int, m: int, n: int, k: int) -> float:
-        """Return the seconds of `batch` products (m, k) x (k, n)."""
-        entries = m * k + k * n + m * n
-        if m == 1 or n == 1:
-            work = entries / self.matvec * (1.0 + 4.0 / (k or 1))
-        else:
-            slow = 1.0 + self.half_m / (m or 1)
-            slow *= (1.0 + self.half_n / (n or 1)) * (1.0 + self.half_k / (k or 1))
-            work = max(m * n * k * slow / self.gemm, entries / self.bandwidth / 2)
-        return self.call + batch * (self.per_matrix + work)
+        """Return the seconds of `batch` products (m, k) x (k, n).
 
-    def copy(self, size: int, run: int) -> float:
-        """Return the seconds of permuting `size` entries in memory, `run` at a time."""
-        rate = self.copies[sum(run >= bound for bound in RUNS)]
-        if size <= CACHED:
-            rate *= 4.0
-        return self.call + self.view + size / rate
+        The operands may be transposed views with one dense axis, which BLAS reads as fast.
+        """
+        if k == 1:
+            return self.call + batch * (self.vector + m * n * self.outer)
+        if m == 1 or n == 1:
+            entries = m * n * k
+            ends = (m + n + k) * self.gemv_read
+            seconds = self.call + batch * (self.vector + entries * self.gemv + ends)
+            entries *= batch
+            return seconds + entries * self.far if entries > FAR else seconds
+        read, write = (m + n) * k * self.gemm_read, m * n * self.gemm_write
+        return self.call + batch * (self.matrix + m * n * k * self.gemm + read + write)
+
+    def syrk(self, batch: int, n: int, k: int) -> float:
+        """Return the seconds of `batch` products (n, k) x (k, n) of a matrix and its transpose."""
+        read, write = n * k * self.gemm_read, 2 * n * n * self.gemm_write
+        return self.call + batch * (self.matrix + n * n * k * self.syrk + read + write)
+
+    def copy(self, size: int, run: int, length: int = 0, stride: int = 0) -> float:
+        """Return the seconds of permuting `size` entries in memory, `run` at a time.
+
+        Parameters
+        ----------
+        size
+            Entries.
+        run
+            Entries that stay neighbours.
+        length, stride
+            Where `run` is 1: entries of an inner loop along the new order, that is the length
+            of the last axis after neighbouring axes that stay neighbours are joined, and how
+            far apart these entries lay before. By default a middling case.
+        """
+        if run > 1:
+            length = run
+            entry = self.copy_entry
+        else:
+            entry = self.copy_entry + self.copy_strided
+            if stride and stride % PAGE == 0 and size > FAR >> 4:
+                entry += self.copy_aliased
+        if size > FAR:
+            entry += self.far
+        return self.call + self.view + size * (entry + self.copy_loop / (length or 16))
 
     def multiply(self, size: int, run: int, *, across: bool) -> float:
-        """Return the seconds of an element-wise product with `size` results."""
-        rate = self.bandwidth * (0.5 if size > CACHED else 1.0) * (0.5 if across else 1.0)
-        return self.call + size / rate + size / (run or 1) * self.per_run
+        """Return the seconds of an element-wise product with `size` results.
+
+        `run` is the length of the inner loop, `across` tells that an operand is not read in
+        its own order.
+        """
+        entry = self.product_across if across else self.product
+        if size > FAR:
+            entry += self.far
+        return self.call + size * (entry + self.loop / (run or 1))
 
     def multiply_sum(self, size: int, run: int, *, along: bool, across: bool) -> float:
         """Return the seconds of a fused product and sum over `size` products.
@@ -64,20 +142,60 @@ class CostModel:
         `along` tells that the innermost axis in memory is summed, `across` that one operand is
         not read in its own order.
         """
-        rate = (self.dot if along else self.reduce) * (0.4 if across else 1.0)
-        return 2.0 * self.call + size / rate + size / (run or 1) * self.per_run
+        entry = self.dot if along else self.reduce
+        if across:
+            entry += self.sum_across
+        if size > FAR:
+            entry += self.far
+        return 2.0 * self.call + size * (entry + self.loop / (run or 1))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the rates by name, as plain data for JSON.
+
+        Examples
+        --------
+        >>> CostModel.from_dict(CPU.to_dict()) == CPU
+        True
+        """
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CostModel:
+        """Return the model that `to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            A rate is missing, unknown, or not a finite number >= 0.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(data) != names:
+            odd = sorted(map(str, names.symmetric_difference(data)))
+            raise InputError(f"a cost model has the rates {sorted(names)}; odd or missing: {odd}.")
+        for name, rate in data.items():
+            if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+                raise InputError(f"the rate `{name}` is a number of seconds, got {rate!r}.")
+            if not 0.0 <= rate < math.inf:
+                raise InputError(f"the rate `{name}` is finite and >= 0, got {rate!r}.")
+        return cls(**{name: float(rate) for name, rate in data.items()})
 
 
 CPU = CostModel()
 MODELS = {
     "numpy": CPU,
-    # batched vectors are slow there, and so are products with few columns
-    "torch": CostModel(
-        call=1.5e-6, view=1.0e-6, per_matrix=0.03e-6, half_n=40.0, matvec=1.2e9, reduce=3e9
-    ),
-    # one launch for any batch; the view is free beside the launch
-    "cupy": CostModel(
-        call=1e-5, view=1e-6, per_matrix=2e-9, gemm=5e12, matvec=1.5e11, bandwidth=2e11,
-        copies=(0.5e11, 0.6e11, 0.8e11, 1e11, 1.5e11), dot=1e11, reduce=1e11, per_run=0.0,
-    ),
-}  # fmt: skip
+    # batched vectors are slow there
+    "torch": replace(CPU, call=1.5e-6, view=1.0e-6, gemv=0.8e-9, reduce=0.35e-9),
+    "cupy": replace(CPU, call=1e-5, view=1e-6),
+}
+
+
+@lru_cache(maxsize=64)
+def model_for(
+    library: str = "numpy",
+    *,
+    device: str = "cpu",
+    dtype: str = "float64",
+    threads: int | None = None,
+) -> CostModel:
+    """Return the rates of a library on a device, for a dtype and a number of threads."""
+    return MODELS[library]
