@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from contraction.linalg import solve_psd as solve_psd
     from contraction.linalg import svd as svd
     from contraction.paths import Objective as Objective
-    from contraction.planner import Plan as Plan
     from contraction.planner import plan as plan
+    from contraction.plans import Plan as Plan
+    from contraction.slices import SliceJob as SliceJob
+    from contraction.slices import slice_job as slice_job
+    from contraction.reuse.environments import environments as environments
+    from contraction.reuse.environments import value_and_gradients as value_and_gradients
     from contraction.spec import Spec as Spec
     from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
@@ -29,7 +33,10 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
         "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
         "contraction.paths": ["Objective"],
-        "contraction.planner": ["Plan", "plan"],
+        "contraction.planner": ["plan"],
+        "contraction.plans": ["Plan"],
+        "contraction.slices": ["SliceJob", "slice_job"],
+        "contraction.reuse.environments": ["environments", "value_and_gradients"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],

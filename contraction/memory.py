@@ -1,0 +1,50 @@
+"""Memory: how much is free, and how much a program has alive at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contraction.program import Program
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that can be allocated now, as far as the system says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return 4 * 1024**3
+
+
+def peak_size(program: Program, owned: Sequence[int] = ()) -> int:
+    """Return the most entries that a run of a program has alive at once.
+
+    Parameters
+    ----------
+    program
+        The program.
+    owned
+        For each input the entries that are freed with it: zero for arrays of the caller.
+    """
+    held = dict(enumerate(owned))
+    alive = peak = sum(held.values())
+    for load in program.loads:
+        if load.size:
+            peak = max(peak, alive + load.size)
+            alive += load.size - held.get(load.value, 0)
+            held[load.value] = load.size
+    count = len(program.steps) + 1
+    for k, step in enumerate(program.steps):
+        peak = max(peak, alive + step.copies + step.size)
+        alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
+        held[count + k] = step.size
+    return peak
