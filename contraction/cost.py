@@ -37,8 +37,8 @@ class CostModel:
         Matrix times vector: each of a batch, an entry of the matrix, one of the two vectors.
     outer
         Products without a sum done as matrix products: an entry of the result.
-    syrk
-        A matrix times its own transpose: a multiply-add, of which half are done.
+    gram
+        A matrix times its own transpose: a multiply-add, of which half need not be done.
     copy_loop, copy_entry, copy_strided, copy_aliased
         Copies: an inner loop; an entry; what is added for an entry read at a distance, and at
         a distance that is a multiple of `PAGE` entries.
@@ -61,7 +61,7 @@ class CostModel:
     gemv: float = 0.075e-9
     gemv_read: float = 0.18e-9
     outer: float = 1.0e-9
-    syrk: float = 0.016e-9
+    gram: float = 0.018e-9
     copy_loop: float = 2.1e-9
     copy_entry: float = 0.13e-9
     copy_strided: float = 0.12e-9
@@ -98,7 +98,7 @@ class CostModel:
     def syrk(self, batch: int, n: int, k: int) -> float:
         """Return the seconds of `batch` products (n, k) x (k, n) of a matrix and its transpose."""
         read, write = n * k * self.gemm_read, 2 * n * n * self.gemm_write
-        return self.call + batch * (self.matrix + n * n * k * self.syrk + read + write)
+        return self.call + batch * (self.matrix + n * n * k * self.gram + read + write)
 
     def copy(self, size: int, run: int, length: int = 0, stride: int = 0) -> float:
         """Return the seconds of permuting `size` entries in memory, `run` at a time.
