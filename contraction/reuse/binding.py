@@ -1,0 +1,92 @@
+"""Binding: messages as closures of one array library, and the derivatives in their final shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import namespace_by_name
+from contraction.execute import Library, _kernel, _load, _view
+from contraction.reuse.messages import Finish, Messages
+
+Unary = Callable[[Any], Any]
+Binary = Callable[[Any, Any], Any]
+
+
+class Bound:
+    """The kernels of a set of messages for one array library."""
+
+    def __init__(self, messages: Messages, name: str) -> None:
+        library = Library(name)
+        self.messages, self.name = messages, name
+        self.loads = [(load.value, _load(load, library)) for load in messages.loads]
+        self.kernels = [(_kernel(s, library), s.left, s.right) for s in messages.steps]
+        self._final = _view(messages.final, library)
+        self._finishes = {
+            i: _finisher(finish, library, copied=i in messages.itself)
+            for i, finish in messages.finishes.items()
+        }
+
+    def prepared(self, arrays: list[Any], cotangent: Any) -> list[Any]:
+        """Return the inputs as the steps want them, then the cotangent."""
+        values = list(arrays)
+        for i, prepare in self.loads:
+            values[i] = prepare(values[i])
+        if cotangent is not None:
+            cotangent = cotangent.reshape(self.messages.cotangent)
+        return [*values, cotangent]
+
+    def result(self, root: Any) -> Any:
+        """Return the value of the root in the shape of the result."""
+        made = root if self._final is None else self._final(root)
+        return np.asarray(made) if self.name == "numpy" else made
+
+    def environment(self, leaf: int, message: Any) -> Any:
+        """Return the derivative by an input in the shape of that input."""
+        return self._finishes[leaf](message)
+
+
+def _finisher(finish: Finish, library: Library, *, copied: bool) -> Unary:
+    """Return the function that shapes a derivative; `copied` where the message is shared."""
+    first, axes, last, name = finish.first, finish.axes, finish.last, library.name
+    turned = axes != tuple(range(len(axes)))
+    spread, diagonal = finish.spread, finish.diagonal
+    permute, shape = library.permute, finish.shape
+
+    def shaped(x: Any) -> Any:
+        x = x.reshape(first)
+        if turned:
+            x = getattr(x, permute)(axes)
+        x = x.reshape(last)
+        if spread is not None:
+            x = _broadcast(x, spread, name)
+        if diagonal is not None:
+            return _on_diagonal(x, diagonal, shape, name)
+        if copied and spread is None:
+            x = x.clone() if name == "torch" else x.copy()
+        return np.asarray(x) if name == "numpy" else x
+
+    return shaped
+
+
+def _broadcast(x: Any, shape: tuple[int, ...], name: str) -> Any:
+    wide = namespace_by_name(name).broadcast_to(x, shape)
+    return wide.contiguous() if name == "torch" else wide.copy()
+
+
+def _on_diagonal(x: Any, axes: tuple[int, ...], shape: tuple[int, ...], name: str) -> Any:
+    """Return zeros of `shape` with `x` where all axes of one label agree.
+
+    `axes` gives, for each axis of the result, the axis of `x` with its label.
+    """
+    xp: Any = namespace_by_name(name)
+    out = xp.zeros(shape, dtype=x.dtype, device=x.device)
+    grids = []
+    for axis, n in enumerate(x.shape):
+        spread = [1] * x.ndim
+        spread[axis] = n
+        grids.append(xp.arange(n, device=x.device).reshape(spread))
+    out[tuple(grids[axis] for axis in axes)] = x
+    return out
