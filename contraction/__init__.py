@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from contraction.paths import Objective as Objective
     from contraction.planner import plan as plan
     from contraction.plans import Plan as Plan
-    from contraction.slices import SliceJob as SliceJob
-    from contraction.slices import slice_job as slice_job
     from contraction.reuse.environments import environments as environments
     from contraction.reuse.environments import value_and_gradients as value_and_gradients
+    from contraction.slices import SliceJob as SliceJob
+    from contraction.slices import slice_job as slice_job
     from contraction.spec import Spec as Spec
     from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
