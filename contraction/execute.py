@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -175,6 +175,24 @@ class Library:
         return lambda a, b: contiguous((a * b).sum(axes))
 
 
+class Stages(NamedTuple):
+    """A program bound to a library, not yet joined into one function."""
+
+    loads: list[tuple[int, Unary]]  # which input, and what prepares it
+    steps: list[tuple[Binary, int, int]]
+    finish: Unary | None
+
+
+def stages(program: Program, name: str) -> Stages:
+    """Return the closures of a program, one for each step."""
+    library = Library(name)
+    return Stages(
+        [(load.value, _load(load, library)) for load in program.loads],
+        [(_kernel(step, library), step.left, step.right) for step in program.steps],
+        _view(program.final, library),
+    )
+
+
 def bind(program: Program, name: str) -> Runner:
     """Return a function from the list of inputs (consumed) to the result.
 
@@ -185,10 +203,7 @@ def bind(program: Program, name: str) -> Runner:
     name
         "numpy", "torch" or "cupy".
     """
-    library = Library(name)
-    loads = [(load.value, _load(load, library)) for load in program.loads]
-    steps = [(_kernel(step, library), step.left, step.right) for step in program.steps]
-    finish = _view(program.final, library)
+    loads, steps, finish = stages(program, name)
     # NumPy makes scalars of arrays without axes
     scalar, asarray = name == "numpy" and not program.shape, np.asarray
 
