@@ -23,6 +23,8 @@ os.environ["TNET_CACHE"] = _cache.name
 collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob += ["tnet/nn/*", "tests/tnet/nn/*", "integrators/training.py"]
+if importlib.util.find_spec("numba") is None:
+    collect_ignore_glob += ["contraction/search/*_numba.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contraction.reuse.environments import value_and_gradients as value_and_gradients
     from contraction.slices import SliceJob as SliceJob
     from contraction.slices import slice_job as slice_job
+    from contraction.search.compiled import compile_kernels as compile_kernels
     from contraction.spec import Spec as Spec
     from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.plans": ["Plan"],
         "contraction.slices": ["SliceJob", "slice_job"],
         "contraction.reuse.environments": ["environments", "value_and_gradients"],
+        "contraction.search.compiled": ["compile_kernels"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],

@@ -1,0 +1,114 @@
+"""Compiled kernels: loaded where they lie ready, compiled on request, and never otherwise."""
+
+import importlib.util
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from contraction.errors import BackendError
+from contraction.search import compiled
+
+numba_only = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="numba is not installed"
+)
+
+KERNELS = """
+    from numba import njit
+
+    SIGNATURES = {"doubled": "(float64[::1],)"}
+
+
+    @njit(nogil=True)
+    def one(x):
+        return x + x
+
+
+    @njit(nogil=True)
+    def doubled(xs):
+        total = 0.0
+        for x in xs:
+            total += one(x)
+        return total
+"""
+# a process that counts how often numba compiles
+COUNTED = """
+    import sys
+    from contraction.search import compiled
+    compiled.MODULES = ("some_kernels",)
+    was_ready = compiled.ready()
+    assert "numba" not in sys.modules
+    from numba.core.event import install_recorder
+    import numpy as np
+    with install_recorder("numba:compile") as recorder:
+        module = compiled.load("some_kernels")
+        value = None if module is None else module.doubled(np.arange(4.0))
+        refused = None
+        if module is not None:
+            try:
+                module.doubled(np.arange(4))
+            except TypeError as error:
+                refused = "No matching definition" in str(error)
+    print(was_ready, value, refused, len(recorder.buffer))
+    if "compile" in sys.argv:
+        assert compiled.compile_kernels() > 0.0
+        print(compiled.ready(), compiled.load("some_kernels").doubled(np.arange(5.0)))
+"""
+
+
+def run(code: str, *arguments: str, folder) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True, text=True, check=True, cwd=folder,
+        env={"TNET_CACHE": str(folder / "cache"), "PYTHONPATH": f"{folder}:{':'.join(sys.path)}"},
+    )  # fmt: skip
+    return done.stdout.split("\n")[:-1]
+
+
+@numba_only
+def test_kernels_are_compiled_on_request_only_and_loaded_afterwards(tmp_path) -> None:
+    source = tmp_path / "some_kernels.py"
+    source.write_text(textwrap.dedent(KERNELS))
+    cold = run(COUNTED, "compile", folder=tmp_path)
+    assert cold == ["False None None 0", "True 20.0"]
+    warm = run(COUNTED, folder=tmp_path)
+    assert warm == ["True 12.0 True 0"]  # loaded, called, other types refused, none compiled
+    assert not list(tmp_path.glob("**/__pycache__/*.nbi"))  # the cache folder and nowhere else
+    source.write_text(source.read_text().replace("x + x", "x + 2 * x"))
+    assert run(COUNTED, folder=tmp_path) == ["False None None 0"]  # another source
+
+
+@numba_only
+def test_damaged_code_is_not_ready_code(tmp_path) -> None:
+    (tmp_path / "some_kernels.py").write_text(textwrap.dedent(KERNELS))
+    run(COUNTED, "compile", folder=tmp_path)
+    for damage in (b"", b"\x80\x04broken"):
+        for path in (tmp_path / "cache" / "kernels").rglob("*.nb[ic]"):
+            path.write_bytes(damage)
+        assert run(COUNTED, folder=tmp_path) == ["True None None 0"]
+    for path in (tmp_path / "cache" / "kernels").rglob("*.nbi"):
+        path.unlink()
+    assert run(COUNTED, folder=tmp_path) == ["True None None 0"]
+
+
+def test_without_numba_plain_python_serves(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    compiled._is_complete.cache_clear()
+    assert not compiled.ready()
+    assert not compiled.worthwhile(100.0)
+    assert compiled.load("contraction.search.annealing_numba") is None
+    with pytest.raises(BackendError, match="tnet\\[fast\\]"):
+        compiled.compile_kernels()
+    compiled._is_complete.cache_clear()
+
+
+def test_old_kernels_leave_the_cache_folder(tmp_path) -> None:
+    made = [tmp_path / str(k) for k in range(12)]
+    for path in made:
+        path.mkdir()
+    compiled._forget_old(made[0])
+    left = list(tmp_path.iterdir())
+    assert made[0] in left
+    assert len(left) == compiled.KEPT
