@@ -101,8 +101,8 @@ def choose_ways(
     for index, candidate in enumerate(found[root]):
         seconds = candidate.seconds
         if candidate.order != tree.output:
-            run = _tail(candidate.order, tree.output, tree.sizes)
-            seconds += model.copy(min(tree.size(root), HUGE), run)
+            walk = _walk(candidate.order, tree.output, tree.sizes)
+            seconds += model.copy(min(tree.size(root), HUGE), *walk)
         if seconds < total:
             best, total = index, seconds
     return *_backtrack(tree, found, best), total
@@ -254,13 +254,13 @@ class _Step:
         if len(kept) > 1 and self.wish:
             inner = tuple(sorted(inner, key=lambda x: self.wish.get(x, 0)))
         if ends != KEPT:
-            seconds = copy(size, _tail(order, (*inner, *k), self.sizes))
+            seconds = copy(size, *_walk(order, (*inner, *k), self.sizes))
             yield _Seen((), inner, Copy.SUMS_LAST, seconds)
             return
-        seconds = copy(size, _tail(order, (*k, *inner), self.sizes))
+        seconds = copy(size, *_walk(order, (*k, *inner), self.sizes))
         yield _Seen((), inner, Copy.SUMS_FIRST, seconds)
         if len(kept) > 1:  # leave the end as it lies: longer runs, but a batch of products
-            seconds = copy(size, _tail(order, (*k, *kept[-1]), self.sizes))
+            seconds = copy(size, *_walk(order, (*k, *kept[-1]), self.sizes))
             yield _Seen(tuple(kept[:-1]), kept[-1], Copy.SUMS_FIRST, seconds)
 
     def _products(
@@ -317,6 +317,26 @@ def _tail(order: Order, wanted: Order, sizes: Sequence[int]) -> int:
             break
         run *= sizes[x]
     return run
+
+
+def _walk(order: Order, wanted: Order, sizes: Sequence[int]) -> tuple[int, int, int]:
+    """Return how a copy from `order` to `wanted` walks: what `CostModel.copy` takes beside a size.
+
+    That is the entries that stay neighbours, the length of the inner loop along the new order,
+    and how far apart its entries lay before.
+    """
+    run = _tail(order, wanted, sizes)
+    if run > 1 or not wanted:
+        return run, min(run, HUGE), 1
+    at = order.index(wanted[-1])
+    stride = math.prod([sizes[x] for x in order[at + 1 :]])
+    length = 1
+    for x in reversed(wanted):
+        if at < 0 or order[at] != x:
+            break
+        length *= sizes[x]
+        at -= 1
+    return 1, min(length, HUGE), min(stride, HUGE)
 
 
 def _run(order: Order, walked: Order, sizes: Sequence[int]) -> tuple[int, bool]:
