@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from contraction import arrays as arrays_
+from contraction.copies import in_c_order
 from contraction.errors import BackendError, ShapeError
 from contraction.lowering import Kernel
 from contraction.program import Layouts, Load, Program, Step, View
@@ -150,7 +151,7 @@ class Library:
     def contiguous(self, x: Any) -> Any:
         """Return `x` in C order, itself if it is so already."""
         if self.name == "numpy":
-            return np.asarray(x, order="C")  # of a NumPy scalar too
+            return in_c_order(x)
         if self.name == "torch":
             return x.contiguous()
         return x if x.flags.c_contiguous else x.copy()
