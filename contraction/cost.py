@@ -30,54 +30,57 @@ class CostModel:
     Parameters
     ----------
     call, view
-        A kernel; a reshape or permutation without a copy.
-    matrix, gemm, gemm_read, gemm_write
-        Matrix products: each matrix of a batch, a multiply-add, an entry read, one written.
+        A matrix product; a reshape or permutation without a copy.
+    matrix, gemm, gemm_read, gemm_write, turned
+        Matrix products: each matrix of a batch, a multiply-add, an entry read, one written; what
+        is added for an entry of an operand whose rows or columns lie across the memory.
     vector, gemv, gemv_read
         Matrix times vector: each of a batch, an entry of the matrix, one of the two vectors.
     outer
         Products without a sum done as matrix products: an entry of the result.
     gram
         A matrix times its own transpose: a multiply-add, of which half need not be done.
-    copy_loop, copy_entry, copy_strided, copy_aliased
-        Copies: an inner loop; an entry; what is added for an entry read at a distance, and at
-        a distance that is a multiple of `PAGE` entries.
-    loop, product, product_across
-        Element-wise products: an inner loop, an entry, an entry read across its memory.
-    dot, reduce, sum_across
-        Products summed at once: an entry where the sum runs along the memory, where it runs
-        across, and what is added where one operand is not read in its own order.
+    copy_call, copy_loop, copy_entry, copy_strided, copy_aliased, copy_far
+        Copies: one; an inner loop; an entry; what is added for an entry read at a distance, at
+        a distance that is a multiple of `PAGE` entries, and at a distance in more than `FAR`.
+    product_call, loop, product, product_across
+        Element-wise products: one, an inner loop, an entry, an entry read across its memory.
+    sum_call, dot, reduce, apart, sum_across
+        Products summed at once: one; an entry where the sum runs along the memory, where it runs
+        across, where it does so over little data; and what is added where one operand is not
+        read in its own order.
     far
         What is added for each entry of a kernel that touches more than `FAR`.
     """
 
     call: float = 0.7e-6
-    view: float = 0.25e-6
+    view: float = 0.15e-6
     matrix: float = 30e-9
-    gemm: float = 0.029e-9
-    gemm_read: float = 0.26e-9
-    gemm_write: float = 0.13e-9
+    gemm: float = 0.030e-9
+    gemm_read: float = 0.22e-9
+    gemm_write: float = 0.12e-9
+    turned: float = 0.02e-9
     vector: float = 20e-9
     gemv: float = 0.075e-9
-    gemv_read: float = 0.18e-9
+    gemv_read: float = 0.1e-9
     outer: float = 1.0e-9
     gram: float = 0.018e-9
-    copy_loop: float = 2.1e-9
-    copy_entry: float = 0.13e-9
+    copy_call: float = 0.5e-6
+    copy_loop: float = 2.2e-9
+    copy_entry: float = 0.15e-9
     copy_strided: float = 0.12e-9
-    copy_aliased: float = 1.5e-9
-    loop: float = 10e-9
-    product: float = 0.2e-9
+    copy_aliased: float = 1.2e-9
+    copy_far: float = 0.3e-9
+    product_call: float = 0.6e-6
+    loop: float = 8e-9
+    product: float = 0.15e-9
     product_across: float = 0.4e-9
+    sum_call: float = 2e-6
     dot: float = 0.25e-9
-    reduce: float = 0.5e-9
-    sum_across: float = 0.6e-9
+    reduce: float = 1.0e-9
+    apart: float = 0.4e-9
+    sum_across: float = 0.5e-9
     far: float = 0.1e-9
-
-    @property
-    def bandwidth(self) -> float:
-        """Entries per second that an element-wise product writes out of cache."""
-        return 1.0 / (self.product + self.far)
 
     def matmul(self, batch: int, m: int, n: int, k: int) -> float:
         """Return the seconds of `batch` products (m, k) x (k, n).
@@ -119,11 +122,13 @@ class CostModel:
             entry = self.copy_entry
         else:
             entry = self.copy_entry + self.copy_strided
+            if size > FAR:
+                entry += self.copy_far
             if stride and stride % PAGE == 0 and size > FAR >> 4:
                 entry += self.copy_aliased
         if size > FAR:
             entry += self.far
-        return self.call + self.view + size * (entry + self.copy_loop / (length or 16))
+        return self.copy_call + size * (entry + self.copy_loop / (length or 16))
 
     def multiply(self, size: int, run: int, *, across: bool) -> float:
         """Return the seconds of an element-wise product with `size` results.
@@ -134,7 +139,7 @@ class CostModel:
         entry = self.product_across if across else self.product
         if size > FAR:
             entry += self.far
-        return self.call + size * (entry + self.loop / (run or 1))
+        return self.product_call + size * (entry + self.loop / (run or 1))
 
     def multiply_sum(self, size: int, run: int, *, along: bool, across: bool) -> float:
         """Return the seconds of a fused product and sum over `size` products.
@@ -142,12 +147,12 @@ class CostModel:
         `along` tells that the innermost axis in memory is summed, `across` that one operand is
         not read in its own order.
         """
-        entry = self.dot if along else self.reduce
+        entry = self.dot if along else self.reduce if size > FAR else self.apart
         if across:
             entry += self.sum_across
         if size > FAR:
             entry += self.far
-        return 2.0 * self.call + size * (entry + self.loop / (run or 1))
+        return self.sum_call + size * (entry + self.loop / (run or 1))
 
     def to_dict(self) -> dict[str, float]:
         """Return the rates by name, as plain data for JSON.

@@ -238,7 +238,7 @@ class _Step:
             # reading across the memory costs the packing of the product some locality
             across = last == KEPT and len(blocks) > 1
             views = (len(blocks) > 1) * self.model.view
-            views += across * 0.3 * self._volume(order) / self.model.bandwidth
+            views += across * self._volume(order) * self.model.turned
             if len(kept) <= 1:
                 yield _Seen((), kept[0] if kept else (), Copy.NONE, views)
                 return
