@@ -6,6 +6,8 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from contraction.errors import TnetError as TnetError
+    from contraction.explanation import Explanation as Explanation
+    from contraction.explanation import explain as explain
     from contraction.factor import Method as Method
     from contraction.factor import left_basis as left_basis
     from contraction.factor import truncated_svd as truncated_svd
@@ -31,6 +33,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "contraction.errors": ["TnetError"],
+        "contraction.explanation": ["Explanation", "explain"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
         "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
         "contraction.paths": ["Objective"],

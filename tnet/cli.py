@@ -25,7 +25,17 @@ from tnet.failures import UsageError, report_error
 from tnet.options import common_options, limited_threads
 
 GROUP = "tnet.commands"
-FIRST = ("demo", "info", "decompose", "search", "report", "doctor")  # the order in --help
+FIRST = (
+    "demo",
+    "info",
+    "decompose",
+    "plan",
+    "contract",
+    "search",
+    "report",
+    "calibrate",
+    "doctor",
+)  # the order in --help
 
 EPILOG = """exit status: 0 done, 1 internal or system error, 2 usage, 3 bad input data,
 4 out of memory, 5 finished without reaching the target, 6 run folder in use,
