@@ -6,6 +6,7 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from contraction.errors import TnetError as TnetError
+    from contraction.errors import WorkerError as WorkerError
     from contraction.explanation import Explanation as Explanation
     from contraction.explanation import explain as explain
     from contraction.factor import Method as Method
@@ -22,17 +23,24 @@ if TYPE_CHECKING:
     from contraction.plans import Plan as Plan
     from contraction.reuse.environments import environments as environments
     from contraction.reuse.environments import value_and_gradients as value_and_gradients
+    from contraction.reuse.evaluation import Evaluation as Evaluation
+    from contraction.search.compiled import compile_kernels as compile_kernels
     from contraction.slices import SliceJob as SliceJob
     from contraction.slices import slice_job as slice_job
-    from contraction.search.compiled import compile_kernels as compile_kernels
     from contraction.spec import Spec as Spec
     from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
+    from contraction.workers.cluster import Dask as Dask
+    from contraction.workers.processes import Processes as Processes
+    from contraction.workers.running import contract_with as contract_with
+    from contraction.workers.running import resume_contraction as resume_contraction
+    from contraction.workers.schedulers import Serial as Serial
+    from contraction.workers.schedulers import Threads as Threads
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "contraction.errors": ["TnetError"],
+        "contraction.errors": ["TnetError", "WorkerError"],
         "contraction.explanation": ["Explanation", "explain"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
         "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
@@ -41,9 +49,14 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.plans": ["Plan"],
         "contraction.slices": ["SliceJob", "slice_job"],
         "contraction.reuse.environments": ["environments", "value_and_gradients"],
+        "contraction.reuse.evaluation": ["Evaluation"],
         "contraction.search.compiled": ["compile_kernels"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],
+        "contraction.workers.cluster": ["Dask"],
+        "contraction.workers.processes": ["Processes"],
+        "contraction.workers.running": ["contract_with", "resume_contraction"],
+        "contraction.workers.schedulers": ["Serial", "Threads"],
     },
 )

@@ -69,6 +69,10 @@ class RunLockedError(TnetError, RuntimeError):
     """Another process is working in this run folder."""
 
 
+class WorkerError(TnetError, RuntimeError):
+    """A worker process ended again and again over the same task."""
+
+
 class PrecisionWarning(UserWarning):
     """A tolerance lies below what the arithmetic can reach, or digits were lost."""
 

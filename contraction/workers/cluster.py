@@ -1,0 +1,155 @@
+"""Dask: workers of a cluster, on this machine or others."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock
+from typing import Any, final
+
+from contraction.arrays import Array
+from contraction.blas_threads import threads_for
+from contraction.errors import DeviceError, WorkerError
+from contraction.units import parse_seconds
+from contraction.workers.jobs import Blueprint, Job
+from contraction.workers.processes import check_host_arrays
+from contraction.workers.schedulers import Assignment, Crew, Scheduler, check_workers
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Dask(Scheduler):
+    """The workers of a Dask cluster, each with one BLAS thread.
+
+    The arrays are sent to every worker once. A worker that is lost is replaced by the others.
+    For the bits to be those of other schedulers the workers need the same version of NumPy and
+    processors of the same kind.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
+    timeout
+        Seconds to wait for the scheduler to answer: a number, or text such as "5s".
+    attempts
+        How often a task may be lost with its worker before the run is given up.
+
+    Examples
+    --------
+    >>> Dask(address="tcp://10.0.0.1:8786").timeout
+    5.0
+    """
+
+    address: str
+    timeout: float = 5.0
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout", parse_seconds(self.timeout, name="timeout"))
+        check_workers(self.attempts, name="attempts")
+
+    @contextmanager
+    def staff(self, work: Assignment) -> Iterator[Crew]:
+        """Have the cluster do the work."""
+        check_host_arrays(work.arrays)
+        client = _client(self.address, self.timeout)
+        try:
+            threads = sum(client.nthreads().values())
+            if not threads:
+                raise DeviceError(
+                    f"the Dask scheduler at {self.address} has no workers; start one with "
+                    f"`dask worker {self.address}`."
+                )
+            post = Post(
+                client, Parcel(uuid.uuid4().hex, work.blueprint, work.arrays), self.attempts
+            )
+            yield Crew(min(threads, len(work.job.tasks)), post.run, abort=client.close)
+        finally:
+            client.close()
+
+
+@final
+@dataclass(frozen=True)
+class Parcel:
+    """A job for the workers of a cluster, its arrays included."""
+
+    name: str  # no two runs have the same
+    blueprint: Blueprint = field(compare=False)
+    arrays: Sequence[Any] = field(compare=False)
+
+
+def do_parcel_task(parcel: Parcel, task: int) -> Any:
+    """Do one task of a parcel; runs in the workers."""
+    with threads_for(0.0):
+        return _job(parcel).run(task)
+
+
+@lru_cache(maxsize=1)
+def _job(parcel: Parcel) -> Job:
+    return parcel.blueprint.build(parcel.arrays)
+
+
+@final
+class Post:
+    """Sends tasks to a cluster, and the parcel again should every copy of it be lost."""
+
+    def __init__(self, client: Any, parcel: Parcel, attempts: int) -> None:
+        self._client, self._parcel, self._attempts = client, parcel, attempts
+        self._lock = Lock()
+        self._sent = self._send()
+
+    def run(self, task: int) -> Array:
+        """Have the cluster do a task, and return its result.
+
+        Raises
+        ------
+        WorkerError
+            Its workers were lost time and again.
+        """
+        from distributed.scheduler import KilledWorker
+
+        lost: Exception | None = None
+        for _ in range(self._attempts):
+            sent = self._sent
+            try:
+                future = self._client.submit(do_parcel_task, sent, task, pure=False)
+                result: Array = future.result()
+                return result
+            except KilledWorker as error:
+                lost = error
+            except Exception as error:
+                if not sent.cancelled():
+                    raise
+                lost = error  # every worker that held the arrays has gone
+                self._send_again(sent)
+        raise WorkerError(
+            f"task {task} lost its worker on the cluster {self._attempts} times; look at the logs "
+            f"of the workers for why they ended ({type(lost).__name__}: {lost})."
+        ) from lost
+
+    def _send(self) -> Any:
+        return self._client.scatter(self._parcel, broadcast=True, hash=False)
+
+    def _send_again(self, lost: Any) -> None:
+        with self._lock:
+            if self._sent is lost:
+                self._sent = self._send()
+
+
+def _client(address: str, timeout: float) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise DeviceError(
+            "a Dask cluster needs the package distributed: pip install 'tnet[distributed]'."
+        ) from error
+    try:
+        return Client(address, timeout=timeout, set_as_default=False, name="tnet")
+    except (OSError, ValueError) as error:  # OSError: nobody there; ValueError: no such address
+        raise DeviceError(
+            f"no Dask scheduler answers at {address!r} within {timeout:g} s; start one with "
+            "`dask scheduler`, or check the address."
+        ) from error

@@ -1,0 +1,194 @@
+"""Jobs: a contraction of given arrays as tasks that do not need one another.
+
+The tasks and the order in which their results are put together depend on the plan alone. Every
+scheduler runs the same tasks on one BLAS thread each, so the result is bitwise the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from contraction.arrays import Array
+from contraction.execute import bind, is_plain, memory_orders, prepare
+from contraction.loop_program import LoopProgram
+from contraction.plans import Plan, check_memory
+from contraction.program import Program
+from contraction.slices import SliceJob, slice_job
+from contraction.workers.cutting import Cut, cut_program
+
+
+class Job(ABC):
+    """Tasks, numbered from zero, and what becomes of their results."""
+
+    tasks: tuple[tuple[int, ...], ...]  # what each one does, in numbers
+
+    @abstractmethod
+    def run(self, task: int) -> Array:
+        """Do one task. May be called by several threads at once."""
+
+    @abstractmethod
+    def finish(self, results: Iterable[Array]) -> Array:
+        """Return the whole result from those of the tasks, given in their order."""
+
+
+class Blueprint(ABC):
+    """A job without its arrays: plain data that travels to other processes."""
+
+    @abstractmethod
+    def build(self, arrays: Sequence[Any]) -> Job:
+        """Return the job of these arrays."""
+
+    @abstractmethod
+    def kernels(self) -> tuple[Any, ...]:
+        """Return all that decides how the results are computed, as nested tuples."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the kernels: only where it is the same may results be mixed."""
+        return hashlib.sha256(repr(_timeless(self.kernels())).encode()).hexdigest()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Slices(Blueprint):
+    """The slices of a plan: a loop program, and which of its values the arrays are."""
+
+    program: LoopProgram
+    inputs: tuple[int, ...]
+    kept: tuple[int, ...]
+    library: str
+    like: Any  # an empty array of the dtype and device
+
+    def build(self, arrays: Sequence[Any]) -> Job:
+        """Return the job of the inputs, and of the values that all slices share."""
+        first = len(self.inputs)
+        inputs = dict(zip(self.inputs, arrays[:first], strict=True))
+        kept = dict(zip(self.kept, arrays[first:], strict=True))
+        return SlicesJob(SliceJob(self.program, inputs, kept, self.library, self.like))
+
+    def kernels(self) -> tuple[Any, ...]:
+        """Return the loop program."""
+        return self.program, str(self.like.dtype)
+
+
+@final
+class SlicesJob(Job):
+    """Chunks of slices, added up one after the other as they come."""
+
+    def __init__(self, job: SliceJob) -> None:
+        self._job = job
+        self.tasks = tuple(job.chunks)
+
+    def run(self, task: int) -> Array:
+        """Return the sum of one chunk, in the shape of the result."""
+        return self._job.run(*self.tasks[task])
+
+    def finish(self, results: Iterable[Array]) -> Array:
+        """Add up the chunks."""
+        return self._job.combine(results)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Branches(Blueprint):
+    """Branches of the tree of a plan without slices: its program in pieces."""
+
+    cut: Cut
+    library: str
+
+    def build(self, arrays: Sequence[Any]) -> Job:
+        """Return the job of these inputs."""
+        return BranchesJob(self.cut, self.library, arrays)
+
+    def kernels(self) -> tuple[Any, ...]:
+        """Return the pieces and the rest."""
+        return self.cut
+
+
+@final
+class BranchesJob(Job):
+    """Branches of the tree, and at the end what joins them.
+
+    Where nothing was worth cutting off there is one task, the whole contraction.
+    """
+
+    def __init__(self, cut: Cut, library: str, arrays: Sequence[Any]) -> None:
+        self._work = cut.pieces or (cut.rest,)
+        self._rest = cut.rest if cut.pieces else None
+        self._arrays, self._library = arrays, library
+        self.tasks = tuple((piece.value,) for piece in self._work)
+
+    def run(self, task: int) -> Array:
+        """Return the value that one branch makes."""
+        piece = self._work[task]
+        result = bind(piece.program, self._library)([self._arrays[v] for v in piece.inputs])
+        return np.asarray(result) if self._library == "numpy" else result
+
+    def finish(self, results: Iterable[Array]) -> Array:
+        """Join the branches."""
+        if self._rest is None:
+            (only,) = results
+            return only
+        made = {piece.value: x for piece, x in zip(self._work, results, strict=True)}
+        values = [made.pop(v) if v in made else self._arrays[v] for v in self._rest.inputs]
+        result: Array = bind(self._rest.program, self._library)(values)
+        return result
+
+
+def lay_out(plan: Plan, arrays: Sequence[Array]) -> tuple[Blueprint, list[Any]]:
+    """Return a plan as a blueprint, and the arrays that the blueprint is to be built with.
+
+    A plan with slices becomes chunks of slices; what they share is computed here, once. Any
+    other becomes branches of its tree.
+
+    Raises
+    ------
+    ShapeError, BackendError, DTypeError, MemoryBudgetError
+        As `Plan.run`.
+    """
+    if plan.slices:
+        program, inputs, kept, library, like = slice_job(plan, arrays).__reduce__()[1]
+        blueprint = Slices(
+            program=program,
+            inputs=tuple(inputs),
+            kept=tuple(kept),
+            library=library,
+            like=like.reshape(-1)[:0],
+        )
+        return blueprint, [*inputs.values(), *kept.values()]
+    values, layouts, library = list(arrays), None, "numpy"
+    if not is_plain(values, plan.spec.shape_list):
+        library = prepare(values, plan.spec)
+        layouts = memory_orders(values, library)
+    loops = plan.compiled.loops(library, layouts)
+    if plan.memory is not None:
+        itemsize = int(values[0].dtype.itemsize)
+        check_memory(loops.peak_size * itemsize, plan.memory, loops.peak_size)
+    program = loops.parts[-1].program
+    return Branches(cut=_cut(program, values, plan.memory), library=library), values
+
+
+def _cut(program: Program, values: Sequence[Array], memory: int | None) -> Cut:
+    """Cut a program, unless the results of the pieces would not fit beside one another."""
+    cut = cut_program(program, len(values))
+    if memory is not None and cut.pieces:
+        sizes = sum(piece.program.shape[0] for piece in cut.pieces)
+        peak = max(piece.program.peak_size for piece in (*cut.pieces, cut.rest))
+        if (sizes + peak) * int(values[0].dtype.itemsize) > memory:
+            whole = cut.rest._replace(inputs=tuple(range(len(values))), program=program)
+            return Cut((), whole)
+    return cut
+
+
+def _timeless(data: Any) -> Any:
+    """Return nested tuples without the estimates of time, which a calibration may change."""
+    if not isinstance(data, tuple):
+        return data
+    names = getattr(data, "_fields", None) or ("",) * len(data)
+    pairs = zip(names, data, strict=True)
+    return tuple(_timeless(x) for name, x in pairs if name != "seconds")

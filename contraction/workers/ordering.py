@@ -1,0 +1,56 @@
+"""Results in the order of their tasks, whoever is done first, and few of them waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+AHEAD = 2  # tasks begun or waiting for each worker, so that none stands idle
+
+
+def in_order(
+    call: Callable[[int], T],
+    tasks: Sequence[int],
+    workers: int,
+    abort: Callable[[], None] = lambda: None,
+) -> Iterator[T]:
+    """Yield `call(task)` for each task, in order, at most `AHEAD * workers` beyond the last.
+
+    Parameters
+    ----------
+    call
+        Called in `workers` threads; with no workers, here, one task after the other.
+    tasks
+        The arguments.
+    workers
+        Number of threads.
+    abort
+        Called if the caller stops early or a call fails; must make the calls that are under way
+        return or raise soon, for they are waited for.
+
+    Examples
+    --------
+    >>> list(in_order(lambda x: x * x, range(4), workers=2))
+    [0, 1, 4, 9]
+    """
+    if workers == 0:
+        yield from map(call, tasks)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="contraction")
+    waiting: deque[Future[T]] = deque()
+    done = False
+    try:
+        for task in tasks:
+            if len(waiting) >= AHEAD * workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(call, task))
+        while waiting:
+            yield waiting.popleft().result()
+        done = True
+    finally:
+        if not done:
+            abort()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,115 @@
+"""Schedulers: who does the tasks of a job. The result is bitwise the same whoever does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from contraction.arrays import Array
+from contraction.blas_threads import threads_for
+from contraction.errors import InputError
+from contraction.workers.jobs import Blueprint, Job
+
+
+class Assignment(NamedTuple):
+    """The work that a scheduler is given."""
+
+    blueprint: Blueprint
+    arrays: list[Any]
+    job: Job  # built of the two
+    parts: Path | None  # the folder where results are kept, if they are
+
+
+class Crew(NamedTuple):
+    """Workers that are ready."""
+
+    workers: int  # calls of `run` that may be under way at once; 0: in the caller's own thread
+    run: Callable[[int], Array]
+    keeps: bool = False  # whether `run` has written the result to the folder of parts itself
+    abort: Callable[[], None] = lambda: None  # makes the calls under way fail
+
+
+class Scheduler(ABC):
+    """Something that does tasks."""
+
+    @abstractmethod
+    def staff(self, work: Assignment) -> AbstractContextManager[Crew]:
+        """Have workers ready for this work while the block runs."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Serial(Scheduler):
+    """One task after the other, in this process.
+
+    Parameters
+    ----------
+    blas_threads
+        How many threads a product may use; None leaves it as it is. With one, as the other
+        schedulers have, the result is bitwise the same as theirs.
+
+    Examples
+    --------
+    >>> Serial()
+    Serial(blas_threads=1)
+    """
+
+    blas_threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.blas_threads is not None:
+            check_workers(self.blas_threads, name="blas_threads")
+
+    @contextmanager
+    def staff(self, work: Assignment) -> Iterator[Crew]:
+        """Have the caller's own thread do the work."""
+        with _limited(self.blas_threads):
+            yield Crew(0, work.job.run)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Threads(Scheduler):
+    """Threads of this process, each with one BLAS thread. Every one needs memory for a task.
+
+    Parameters
+    ----------
+    workers
+        How many.
+
+    Examples
+    --------
+    >>> Threads(workers=2).workers
+    2
+    """
+
+    workers: int
+
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+
+    @contextmanager
+    def staff(self, work: Assignment) -> Iterator[Crew]:
+        """Have threads do the work."""
+        with threads_for(0.0):
+            yield Crew(min(self.workers, len(work.job.tasks)), work.job.run)
+
+
+def check_workers(workers: int, *, name: str = "workers") -> None:
+    """Raise `InputError` unless `workers` is a whole number >= 1."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"`{name}` is a whole number >= 1, got {workers!r}.")
+
+
+def _limited(count: int | None) -> AbstractContextManager[Any]:
+    if count is None:
+        return nullcontext()
+    if count == 1:
+        return threads_for(0.0)
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=count, user_api="blas")
