@@ -153,7 +153,7 @@ def _spec(found: Mapping[str, Any]) -> Spec:
     flat = [label for labels in (*inputs, output) for label in labels]
     if not all(isinstance(label, str | int) for label in flat):
         raise InputError("labels are text or whole numbers.")
-    by_label = {label: sizes.get(label, sizes.get(str(label))) for label in flat}
+    by_label: dict[Any, Any] = {x: sizes.get(x, sizes.get(str(x))) for x in flat}
     missing = next((label for label, n in by_label.items() if not isinstance(n, int)), None)
     if missing is not None:
         raise InputError(f"label {missing!r} has no size.")
