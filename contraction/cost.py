@@ -45,10 +45,10 @@ class CostModel:
         a distance that is a multiple of `PAGE` entries, and at a distance in more than `FAR`.
     product_call, loop, product, product_across
         Element-wise products: one, an inner loop, an entry, an entry read across its memory.
-    sum_call, dot, reduce, apart, sum_across
-        Products summed at once: one; an entry where the sum runs along the memory, where it runs
-        across, where it does so over little data; and what is added where one operand is not
-        read in its own order.
+    sum_call, sum_loop, dot, reduce, apart, sum_across
+        Products and their sum: one, an inner loop, an entry where the sum runs along the memory,
+        where it runs across, where it does so and the product is formed first; and what is added
+        for an entry where one operand is not read in its own order.
     far
         What is added for each entry of a kernel that touches more than `FAR`.
     """
@@ -72,10 +72,11 @@ class CostModel:
     copy_aliased: float = 1.2e-9
     copy_far: float = 0.3e-9
     product_call: float = 0.6e-6
-    loop: float = 8e-9
+    loop: float = 4e-9
     product: float = 0.15e-9
     product_across: float = 0.4e-9
-    sum_call: float = 2e-6
+    sum_call: float = 2.5e-6
+    sum_loop: float = 8e-9
     dot: float = 0.25e-9
     reduce: float = 1.0e-9
     apart: float = 0.4e-9
@@ -136,23 +137,35 @@ class CostModel:
         `run` is the length of the inner loop, `across` tells that an operand is not read in
         its own order.
         """
-        entry = self.product_across if across else self.product
+        call, entry = self.product_call, self.product
+        if across:
+            call += 2.0 * self.view
+            entry = self.product_across
         if size > FAR:
             entry += self.far
-        return self.product_call + size * (entry + self.loop / (run or 1))
+        if run < size:
+            call += self.view
+        return call + size * (entry + self.loop / (run or 1))
 
-    def multiply_sum(self, size: int, run: int, *, along: bool, across: bool) -> float:
-        """Return the seconds of a fused product and sum over `size` products.
+    def multiply_sum(
+        self, size: int, run: int, *, along: bool, across: bool, outer: bool = False
+    ) -> float:
+        """Return the seconds of a product and its sum over `size` products.
 
-        `along` tells that the innermost axis in memory is summed, `across` that one operand is
-        not read in its own order.
+        `along` tells that the innermost axis in memory is summed, `outer` that the outermost is,
+        and `across` that one operand is not read in its own order.
         """
-        entry = self.dot if along else self.reduce if size > FAR else self.apart
+        if along:
+            entry = self.dot
+        elif not across and (outer or size <= FAR):
+            entry = self.apart
+        else:
+            entry = self.reduce
         if across:
             entry += self.sum_across
         if size > FAR:
             entry += self.far
-        return self.sum_call + size * (entry + self.loop / (run or 1))
+        return self.sum_call + size * (entry + self.sum_loop / (run or 1))
 
     def to_dict(self) -> dict[str, float]:
         """Return the rates by name, as plain data for JSON.

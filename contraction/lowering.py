@@ -9,6 +9,7 @@ being the cost of everything below it, and the root picks.
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -200,8 +201,10 @@ class _Step:
         volume = self.b * self.m * self.n * self.k
         big, small = (left, right) if self.m >= self.n else (right, left)
         run, across = _run(small, big, self.sizes)
-        along = big[-1] in summed
-        seconds = self.model.multiply_sum(volume, run, along=along, across=across)
+        along, outer = big[-1] in summed, big[0] in summed
+        fates = itertools.takewhile(lambda x: (x in summed) is along, reversed(big))
+        run = min(run, self._volume(tuple(fates)))  # kept and summed labels are walked apart
+        seconds = self.model.multiply_sum(volume, run, along=along, across=across, outer=outer)
         held = set(big)
         extra = tuple(x for x in small if x not in held)
         kept = tuple(x for x in big if x not in summed)
