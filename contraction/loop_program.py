@@ -50,6 +50,7 @@ class LoopProgram(NamedTuple):
     loop_sizes: tuple[int, ...]
     placed: tuple[int | None, ...]  # for each axis of the result the loop that fixes it
     shape: tuple[int, ...]
+    piece: tuple[int, ...]  # the shape of what one slice adds to
     flops: int
     write_size: int
     peak_size: int
@@ -103,7 +104,7 @@ def compile_loops(
         program = compile_program(canonical, pairs, model, layouts)
         takes = tuple(Take(v, False, (), False, 0) for v in range(len(canonical.inputs)))
         size = math.prod(program.shape)
-        only = LoopPart(2 * len(takes) - 2, 0, takes, program, size, peak_size(program))
+        only = LoopPart(2 * len(takes) - 2, 0, takes, program, size, program.peak_size)
         return _totals(canonical, (only,), (), model)
     inner = sliced_canonical(canonical, loops)
     tree = build_tree(inner, pairs)
@@ -112,11 +113,13 @@ def compile_loops(
     parts: list[LoopPart] = []
     made: set[int] = set()
     for part in parts_of(tree, inner, depths):
-        output = inner.output if part.value == len(tree.legs) - 1 else tree.legs[part.value]
         takes, orders = _takes(canonical, inner, part, loops, layouts, made)
         members = [held[v] for v in part.members]
         made.add(part.value)
-        free = part.value != len(tree.legs) - 1
+        free, output = part.value != len(tree.legs) - 1, tree.legs[part.value]
+        if not free:  # labels of size one may have been dropped by other parts
+            there = {x for member in members for x in member}
+            output = tuple(x for x in inner.output if x in there)
         program, order = _lower(members, output, inner.sizes, part.pairs, model, orders, free=free)
         held[part.value] = order
         owned = [take.size for take in takes]
@@ -125,7 +128,7 @@ def compile_loops(
         parts.append(
             LoopPart(
                 part.value, part.depth, takes, program,
-                0 if is_view else result, peak_size(program, owned),
+                0 if is_view else result, peak_size(program.loads, program.steps, owned),
             )
         )  # fmt: skip
     parts.sort(key=lambda p: (p.depth, p.value))
@@ -240,10 +243,11 @@ def _totals(
     written = sum(
         (p.program.write_size + sum(t.size for t in p.takes)) * times[p.depth] for p in parts
     )
-    made = LoopProgram(parts, loops, sizes, placed, shape, flops, written, 0, seconds)
+    slot = tuple(n for n, loop in zip(shape, placed, strict=True) if loop is None)
+    made = LoopProgram(parts, loops, sizes, placed, shape, slot, flops, written, 0, seconds)
     if not loops:
         return made._replace(peak_size=parts[-1].peak_size)
-    piece = math.prod(canonical.sizes[x] for x in canonical.output if x not in place)
+    piece = math.prod(slot)
     seconds += times[-1] * model.multiply(piece, piece, across=False)
     written += times[-1] * piece
     return made._replace(write_size=written, seconds=seconds, peak_size=_peak(made))

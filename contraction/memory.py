@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from contraction.program import Program
+    from contraction.program import Load, Step
 
 
 def available_memory() -> int:
@@ -25,26 +25,42 @@ def available_memory() -> int:
         return 4 * 1024**3
 
 
-def peak_size(program: Program, owned: Sequence[int] = ()) -> int:
+def peak_size(
+    loads: Sequence[Load],
+    steps: Sequence[Step],
+    owned: Sequence[int] = (),
+    *,
+    library: str = "numpy",
+) -> int:
     """Return the most entries that a run of a program has alive at once.
 
     Parameters
     ----------
-    program
-        The program.
+    loads, steps
+        Of the program.
     owned
         For each input the entries that are freed with it: zero for arrays of the caller.
+    library
+        "numpy" has kernels that multiply and sum at once, and buffers; the others do not.
     """
+    fused = library == "numpy"
     held = dict(enumerate(owned))
     alive = peak = sum(held.values())
-    for load in program.loads:
+    for load in loads:
         if load.size:
             peak = max(peak, alive + load.size)
             alive += load.size - held.get(load.value, 0)
             held[load.value] = load.size
-    count = len(program.steps) + 1
-    for k, step in enumerate(program.steps):
-        peak = max(peak, alive + step.copies + step.size)
+    count = len(steps) + 1
+    for k, step in enumerate(steps):
+        work = step.size + step.copies
+        if not fused:
+            work += step.fused
+        elif step.sums:
+            work = step.copies + max(step.size, step.buffers)
+        else:
+            work += step.buffers
+        peak = max(peak, alive + work)
         alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
         held[count + k] = step.size
     return peak

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from contraction.cost import CostModel
 from contraction.lowering import Copy, Kernel, Order, Way, choose_ways, singles
+from contraction.memory import peak_size
 from contraction.spec import Canonical
 from contraction.tree import Tree, build_tree
 
 Shape = tuple[int, ...]
 SMALL_PRODUCT = 1 << 18  # entries up to which a product is best formed before it is summed
+BUFFER = 8192  # entries that NumPy's element-wise kernels buffer of one operand
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -54,6 +56,8 @@ class Step(NamedTuple):
     copies: int  # entries of the copies and products that the step makes on its way
     flops: int
     seconds: float = 0.0  # estimated
+    fused: int = 0  # entries of the product that a fused einsum never forms
+    buffers: int = 0  # entries that NumPy reads broadcast or permuted operands into
 
 
 class Program(NamedTuple):
@@ -94,7 +98,6 @@ def compile_program(
     loads, orders, shapes = _loads(canonical, tree, layouts)
     width = 6 if len(pairs) <= 1000 else 2
     ways, every, each, seconds = choose_ways(tree, orders, model, width=width)
-    count = len(orders)
     steps = []
     for k, way in enumerate(ways):
         step, shape = _step(tree, k, way, every, shapes)
@@ -106,7 +109,8 @@ def compile_program(
         math.prod(canonical.sizes[x] for x in canonical.inputs[ld.value]) for ld in loads if ld.sums
     )
     shape = tuple(canonical.sizes[x] for x in canonical.output)
-    peak, written = _memory(count, loads, steps)
+    written = sum(load.size for load in loads) + sum(s.copies + s.size for s in steps)
+    peak = peak_size(loads, steps)
     return Program(loads, tuple(steps), final, shape, seconds, flops, peak, written)
 
 
@@ -191,7 +195,7 @@ def _step(
     sizes, subscripts = tree.sizes, ""
     sums: tuple[int, ...] = ()
     batch = _fused(way.batch, (first, second), copies)
-    work = 0
+    work = fused = 0
     if way.kernel is Kernel.MATMUL:
         ends = [way.m], [way.n]
         if not (batch or way.m or way.n):
@@ -215,15 +219,31 @@ def _step(
             sums = tuple(range(len(made), len(made) + len(summed)))
             work = tree.step_size(pair)
             subscripts = _subscripts(len(a), len(made), first, second, way, work)
+            if subscripts:
+                fused, work = work, 0
     shape = tuple(math.prod([sizes[x] for x in g]) for g in made)
     view_left = view_of(first, shapes[left], a, sizes, copied=copies[0], swapped=turned[0])
     view_right = view_of(second, shapes[right], b, sizes, copied=copies[1], swapped=turned[1])
-    work += sum(
-        tree.size(v) for v, w in ((left, view_left), (right, view_right)) if w.copied or w.last
-    )
+    operands = ((tree.size(left), view_left), (tree.size(right), view_right))
+    work += sum(entries for entries, view in operands if view.copied or view.last)
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
-    step = Step(way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops)
+    buffers = 0
+    if way.kernel is not Kernel.MATMUL and not subscripts:
+        buffers = _buffers(operands, tree.step_size(pair))
+    step = Step(
+        way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
+        fused=fused, buffers=buffers,
+    )  # fmt: skip
     return step, shape
+
+
+def _buffers(operands: Sequence[tuple[int, View]], product: int) -> int:
+    """Return the entries of the buffers for operands that do not lie as their product does."""
+    apart = sum(
+        1 < entries < product or (view.axes is not None and not view.copied)
+        for entries, view in operands
+    )
+    return apart * min(BUFFER, product)
 
 
 def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, work: int) -> str:
@@ -276,15 +296,3 @@ def _final(canonical: Canonical, tree: Tree, order: Order, shape: Shape) -> View
     view = view_of(order, shape, [(x,) for x in tree.output], tree.sizes, copied=False)
     wide = tuple(tree.sizes[x] for x in tree.output)
     return view._replace(last=None if wide == target else target)
-
-
-def _memory(count: int, loads: Sequence[Load], steps: Sequence[Step]) -> tuple[int, int]:
-    """Return the most entries alive at once, inputs apart, and the entries written in all."""
-    held = {load.value: load.size for load in loads}
-    alive = peak = written = sum(held.values())
-    for k, step in enumerate(steps):
-        peak = max(peak, alive + step.copies + step.size)
-        written += step.copies + step.size
-        alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
-        held[count + k] = step.size
-    return peak, written

@@ -122,7 +122,7 @@ class SliceJob:
                 kept.pop(part.value, None)
             for part, runner in again:
                 kept[part.value] = runner(self._gather(part, self._inputs, kept, place))
-            made[(*_fixed(placed, place), ...)] += kept[root]
+            made[(*_fixed(placed, place), ...)] += kept[root].reshape(self._program.piece)
             changed = _advance(place, sizes)
 
     def _gather(

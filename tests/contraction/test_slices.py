@@ -101,6 +101,13 @@ def test_transposed_and_strided_inputs(case, seed) -> None:
     np.testing.assert_allclose(got, reference(spec, xs), rtol=1e-9, atol=1e-9)
 
 
+def test_labels_of_size_one_in_the_output() -> None:
+    spec = Spec(["ab", "bc", "cd"], "da", {"a": 2, "b": 3, "c": 4, "d": 1})
+    xs = arrays_of(spec, 0)
+    got = plan(spec, path=[(0, 1), (2, 3)], slices="b").run(xs)
+    np.testing.assert_allclose(got, reference(spec, xs))
+
+
 def test_ranges_of_slices() -> None:
     p = plan("ab,bc->ac", [(2, 100), (100, 2)], slices="b")
     x = np.arange(200.0).reshape(2, 100)
