@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,19 +24,18 @@ class Bound:
         self.loads = [(load.value, _load(load, library)) for load in messages.loads]
         self.kernels = [(_kernel(s, library), s.left, s.right) for s in messages.steps]
         self._final = _view(messages.final, library)
-        self._finishes = {
-            i: _finisher(finish, library, copied=i in messages.itself)
-            for i, finish in messages.finishes.items()
-        }
+        self._finishes = {i: _finisher(f, library) for i, f in messages.finishes.items()}
 
-    def prepared(self, arrays: list[Any], cotangent: Any) -> list[Any]:
-        """Return the inputs as the steps want them, then the cotangent."""
-        values = list(arrays)
+    def prepared(self, arrays: Sequence[Any]) -> list[Any]:
+        """Return the table of values with the inputs as the steps want them."""
+        values = [*arrays, None, *[None] * len(self.kernels)]
         for i, prepare in self.loads:
             values[i] = prepare(values[i])
-        if cotangent is not None:
-            cotangent = cotangent.reshape(self.messages.cotangent)
-        return [*values, cotangent]
+        return values
+
+    def weights(self, cotangent: Any) -> Any:
+        """Return the cotangent as the steps want it."""
+        return None if cotangent is None else cotangent.reshape(self.messages.cotangent)
 
     def result(self, root: Any) -> Any:
         """Return the value of the root in the shape of the result."""
@@ -48,8 +47,8 @@ class Bound:
         return self._finishes[leaf](message)
 
 
-def _finisher(finish: Finish, library: Library, *, copied: bool) -> Unary:
-    """Return the function that shapes a derivative; `copied` where the message is shared."""
+def _finisher(finish: Finish, library: Library) -> Unary:
+    """Return the function that shapes a derivative."""
     first, axes, last, name = finish.first, finish.axes, finish.last, library.name
     turned = axes != tuple(range(len(axes)))
     spread, diagonal = finish.spread, finish.diagonal
@@ -64,7 +63,7 @@ def _finisher(finish: Finish, library: Library, *, copied: bool) -> Unary:
             x = _broadcast(x, spread, name)
         if diagonal is not None:
             return _on_diagonal(x, diagonal, shape, name)
-        if copied and spread is None:
+        if finish.copied:
             x = x.clone() if name == "torch" else x.copy()
         return np.asarray(x) if name == "numpy" else x
 

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
-from contraction.cost import MODELS
-from contraction.errors import BackendError, InputError, MemoryBudgetError, ShapeError
-from contraction.execute import is_plain, memory_orders, prepare
-from contraction.planner import Plan
-from contraction.program import Layouts
-from contraction.reuse.binding import Bound
-from contraction.reuse.messages import build_messages
-from contraction.reuse.retention import within_memory
-from contraction.reuse.schedules import Schedule, full_schedule
-from contraction.reuse.slicing import Sliced, sliced
-from contraction.spec import Canonical, Spec
-from contraction.tree import Pairs
+from contraction.plans import Plan
+from contraction.reuse.passes import (
+    both_passes,
+    bound_messages,
+    checked,
+    conjugated,
+    schedule_of,
+    wanted_leaves,
+)
+from contraction.reuse.slicing import sliced_passes
 from contraction.units import parse_bytes
 
 
@@ -78,15 +73,16 @@ def environments(
 
     Examples
     --------
-    >>> p = contraction.plan("ab,bc,ca->", [(2, 3), (3, 4), (4, 2)])
+    >>> import numpy as np
+    >>> from contraction import plan
+    >>> p = plan("ab,bc,ca->", [(2, 3), (3, 4), (4, 2)])
     >>> x, y, z = np.ones((2, 3)), np.ones((3, 4)), np.ones((4, 2))
     >>> [e.shape for e in environments(p, [x, y, z])]
     [(2, 3), (3, 4), (4, 2)]
     >>> environments(p, [x, y, z], leaves=[1])[0][0]
     array([2., 2., 2., 2.])
     """
-    job = _Job(plan, arrays, cotangent, leaves, memory, valued=False)
-    return job.run()[1]
+    return _derived(plan, arrays, cotangent, leaves, memory, valued=False)[1]
 
 
 def value_and_gradients(
@@ -105,165 +101,39 @@ def value_and_gradients(
 
     Examples
     --------
-    >>> p = contraction.plan("a,a->", [(2,), (2,)])
+    >>> import numpy as np
+    >>> from contraction import plan
+    >>> p = plan("a,a->", [(2,), (2,)])
     >>> value, (dx, dy) = value_and_gradients(p, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
     >>> float(value), dx, dy
     (11.0, array([3., 4.]), array([1., 2.]))
     """
     if cotangent is not None:
         cotangent = conjugated(arrays_.as_array(cotangent, what="the cotangent"))
-    value, found = _Job(plan, arrays, cotangent, leaves, memory, valued=True).run()
+    value, found = _derived(plan, arrays, cotangent, leaves, memory, valued=True)
     return value, [conjugated(x) for x in found]
 
 
-def conjugated(x: Any) -> Any:
-    """Return the complex conjugate, real arrays as they are."""
-    if not arrays_.is_complex(x):
-        return x
-    made = x.conj()
-    return made.resolve_conj() if arrays_.namespace_name(x) == "torch" else made
-
-
-@lru_cache(maxsize=128)
-def bound_messages(
-    canonical: Canonical,
-    pairs: Pairs,
-    name: str,
-    layouts: Layouts | None,
-    leaves: tuple[int, ...] | None,
-    weighted: bool,
-) -> Bound:
-    """Return the bound messages of a tree; remembered."""
-    made = build_messages(canonical, pairs, MODELS[name], layouts, leaves, weighted=weighted)
-    return Bound(made, name)
-
-
-@lru_cache(maxsize=128)
-def _schedule(bound: Bound, valued: bool, limit: int | None) -> Schedule:
-    messages = bound.messages
-    results = {messages.derivatives[i] for i in messages.finishes}
-    if valued:
-        results.add(messages.root)
-    schedule = full_schedule(messages, results)
-    if limit is not None and schedule.peak_size > limit:
-        schedule = within_memory(messages, results, limit)
-    return schedule
-
-
-class _Job:
-    """One call: checked arrays, the steps, and their schedule."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        arrays: Sequence[Array],
-        cotangent: Any,
-        leaves: Iterable[int] | None,
-        memory: int | str | None,
-        *,
-        valued: bool,
-    ) -> None:
-        spec = plan.spec
-        self.leaves = wanted_leaves(leaves, len(spec.inputs))
-        self.values, self.cotangent, name, layouts = checked(spec, arrays, cotangent)
-        self.valued, weighted = valued, self.cotangent is not None
-        self.parts: Sliced = sliced(plan)
-        if self.parts.labels:
-            layouts = None
-        every = tuple(sorted(set(self.leaves)))
-        self.bound = bound_messages(
-            self.parts.canonical, plan.pairs, name, layouts, every, weighted
-        )
-        limit = plan.memory if memory is None else parse_bytes(memory)
-        itemsize = int(self.values[0].dtype.itemsize)
-        entries = None if limit is None else limit // itemsize
-        self.schedule = _schedule(self.bound, valued, entries)
-
-    def run(self) -> tuple[Any, list[Any]]:
-        """Return the value (None unless asked for) and the derivatives."""
-        if not self.parts.labels:
-            value, found = run_schedule(
-                self.bound, self.schedule, self.values, self.cotangent, valued=self.valued
-            )
-        else:
-            value, found = self.parts.summed(
-                lambda values, cotangent: run_schedule(
-                    self.bound, self.schedule, values, cotangent, valued=self.valued
-                ),
-                self.values,
-                self.cotangent,
-                sorted(set(self.leaves)),
-            )
-        return value, [found[i] for i in self.leaves]
-
-
-def run_schedule(
-    bound: Bound, schedule: Schedule, arrays: list[Any], cotangent: Any, *, valued: bool
-) -> tuple[Any, dict[int, Any]]:
-    """Make all values of a schedule; return the result (if `valued`) and the derivatives."""
-    messages, kernels = bound.messages, bound.kernels
-    first = messages.inputs + 1
-    values = bound.prepared(arrays, cotangent)
-    values += [None] * len(kernels)
-    for target, freed in zip(schedule.made, schedule.freed, strict=True):
-        kernel, i, j = kernels[target - first]
-        values[target] = kernel(values[i], values[j])
-        for v in freed:
-            values[v] = None
-    found = {}
-    for leaf in messages.finishes:
-        found[leaf] = bound.environment(leaf, values[messages.derivatives[leaf]])
-    return (bound.result(values[messages.root]) if valued else None), found
-
-
-def wanted_leaves(leaves: Iterable[int] | None, count: int) -> list[int]:
-    """Return the positions of the inputs asked for.
-
-    Raises
-    ------
-    InputError
-        One of them is no position.
-    """
-    if leaves is None:
-        return list(range(count))
-    wanted = list(leaves)
-    for i in wanted:
-        if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not 0 <= i < count:
-            raise InputError(f"`leaves` are positions of inputs, 0..{count - 1}; got {i!r}.")
-    return [int(i) for i in wanted]
-
-
-def checked(
-    spec: Spec, arrays: Sequence[Array], cotangent: Any
-) -> tuple[list[Any], Any, str, Layouts | None]:
-    """Return arrays and cotangent of one library and dtype, its name, and the memory orders."""
-    values, name = list(arrays), "numpy"
-    plain = is_plain(values, spec.shape_list)
-    if not plain:
-        name = prepare(values, spec)
-    if cotangent is None:
-        if spec.output:
-            raise InputError(
-                f"the result has axes {list(spec.output)}; give a `cotangent` of shape "
-                f"{spec.shape}, the weight of each of its entries."
-            )
-        if len(values) == 1:
-            cotangent = arrays_.namespace(values[0]).ones((), dtype=values[0].dtype)
-    if cotangent is not None:
-        cotangent = arrays_.as_array(cotangent, what="the cotangent")
-        if tuple(cotangent.shape) != spec.shape:
-            raise ShapeError(
-                f"the cotangent has the shape of the result, {spec.shape}; "
-                f"got {tuple(cotangent.shape)}."
-            )
-        if arrays_.namespace_name(cotangent) != name:
-            raise BackendError(
-                f"the cotangent belongs to {arrays_.namespace_name(cotangent)}, the arrays to "
-                f"{name}; move it first (contraction.arrays.to)."
-            )
-        kinds = {arrays_.dtype_name(x) for x in (values[0], cotangent)}
-        if len(kinds) > 1:
-            common = str(np.result_type(*kinds))
-            values = [arrays_.to(x, dtype=common) for x in values]
-            cotangent = arrays_.to(cotangent, dtype=common)
-    return values, cotangent, name, None if plain else memory_orders(values, name)
+def _derived(
+    plan: Plan,
+    arrays: Sequence[Array],
+    cotangent: Any,
+    leaves: Iterable[int] | None,
+    memory: int | str | None,
+    *,
+    valued: bool,
+) -> tuple[Any, list[Any]]:
+    """Return the value (None unless `valued`) and the derivatives by `leaves`."""
+    wanted = wanted_leaves(leaves, len(plan.spec.inputs))
+    values, cotangent, name, layouts = checked(plan.spec, arrays, cotangent)
+    limit = plan.memory if memory is None else parse_bytes(memory)
+    entries = None if limit is None else limit // int(values[0].dtype.itemsize)
+    every = tuple(sorted(set(wanted)))
+    if plan.slices:
+        value, found = sliced_passes(plan, values, cotangent, every, entries, valued=valued)
+    else:
+        canonical, weighted = plan.spec.canonical, cotangent is not None
+        bound = bound_messages(canonical, plan.pairs, name, layouts, every, weighted)
+        schedule = schedule_of(bound, valued, entries)
+        value, found = both_passes(bound, schedule, values, cotangent, valued=valued)
+    return value, [found[i] for i in wanted]

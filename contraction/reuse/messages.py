@@ -13,6 +13,7 @@ the downward steps follow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ class Finish(NamedTuple):
     spread: Shape | None
     diagonal: tuple[int, ...] | None  # for each axis of the input, the axis that has its label
     shape: Shape
+    copied: bool  # the message is also another value, or the caller's
     size: int  # entries written beside the message itself
 
 
@@ -54,7 +56,6 @@ class Messages(NamedTuple):
     cotangent: Shape  # labels of size one left out; empty for a scalar
     final: View
     sizes: tuple[int, ...]  # entries of every value; nothing for inputs that are not copied
-    itself: frozenset[int]  # inputs whose derivative is another input or value as it stands
 
     @property
     def root(self) -> int:
@@ -103,7 +104,11 @@ def build_messages(
         step, shape = _step(whole, k, way, memory, seen)
         steps.append(step)
         seen.append(shape)
-    finishes = {i: _finish(canonical, i, memory[derivatives[i]], tree.leaves[i]) for i in wanted}
+    shared = {i for i in wanted if derivatives[i] < 2 * count}
+    finishes = {
+        i: _finish(canonical, i, memory[derivatives[i]], tree.leaves[i], shared=i in shared)
+        for i in wanted
+    }
     entries = [0] * (count + 1) + [step.size for step in steps]
     for load in loads:
         entries[load.value] = load.size
@@ -119,7 +124,6 @@ def build_messages(
         seen[count],
         _final(canonical, tree, memory[root], seen[root]),
         tuple(entries),
-        frozenset(i for i in wanted if derivatives[i] < 2 * count),
     )
 
 
@@ -252,7 +256,9 @@ def _wishes(tree: Tree, derivatives: dict[int, int], count: int) -> dict[int, di
     return wishes
 
 
-def _finish(canonical: Canonical, value: int, order: Order, leaf: tuple[int, ...]) -> Finish:
+def _finish(
+    canonical: Canonical, value: int, order: Order, leaf: tuple[int, ...], *, shared: bool
+) -> Finish:
     sizes, labels = canonical.sizes, canonical.inputs[value]
     distinct = tuple(dict.fromkeys(labels))
     held = set(leaf)
@@ -260,20 +266,15 @@ def _finish(canonical: Canonical, value: int, order: Order, leaf: tuple[int, ...
     last = tuple(sizes[x] if x in held else 1 for x in distinct)
     spread = tuple(sizes[x] for x in distinct)
     shape = tuple(sizes[x] for x in labels)
-    diagonal = tuple(distinct.index(x) for x in labels) if len(distinct) < len(labels) else None
-    size = 0
-    for wanted, needed in ((spread, spread != last), (shape, diagonal is not None)):
-        if needed:
-            entries = 1
-            for n in wanted:
-                entries *= n
-            size += entries
+    repeated, broadcast = len(distinct) < len(labels), spread != last
+    copied = shared and not repeated and not broadcast
     return Finish(
         tuple(sizes[x] for x in order),
         tuple(place[x] for x in distinct if x in held),
         last,
-        spread if spread != last else None,
-        diagonal,
+        spread if broadcast else None,
+        tuple(distinct.index(x) for x in labels) if repeated else None,
         shape,
-        size,
+        copied,
+        math.prod(spread) * (broadcast or copied) + math.prod(shape) * repeated,
     )

@@ -1,7 +1,9 @@
 """Retention: what to keep and what to make again."""
 
 from __future__ import annotations
+
 from collections.abc import Collection
+
 from contraction.errors import MemoryBudgetError
 from contraction.reuse.messages import Messages
 from contraction.reuse.schedules import Schedule

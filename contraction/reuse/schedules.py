@@ -12,6 +12,7 @@ class Schedule(NamedTuple):
     """The values to make, in order, and after each the values that nothing needs any more."""
 
     made: tuple[int, ...]
+    turn: int  # the way down begins with this one
     freed: tuple[tuple[int, ...], ...]
     peak_size: int  # most entries allocated at once, results included
     flops: int
@@ -97,10 +98,16 @@ def timed(messages: Messages, made: Sequence[int], results: Iterable[int]) -> Sc
     freed.reverse()
     sizes = messages.sizes
     alive = peak = sum(sizes[: first - 1])  # copies of inputs
+    turn = next((k for k, v in enumerate(made) if v >= 2 * messages.inputs), len(made))
     flops = 0
-    for value, dropped in zip(made, freed, strict=True):
+    for k, (value, dropped) in enumerate(zip(made, freed, strict=True)):
+        if k and value < 2 * messages.inputs and value <= made[k - 1]:
+            turn = min(turn, k)  # an upward value made again
         step = messages.steps[value - first]
         peak = max(peak, alive + step.copies + step.size)
         alive += step.size - sum(sizes[v] for v in dropped)
         flops += step.flops
-    return Schedule(tuple(made), tuple(freed), peak, flops)
+    for finish in messages.finishes.values():
+        peak = max(peak, alive + finish.size)
+        alive += finish.size
+    return Schedule(tuple(made), turn, tuple(freed), peak, flops)

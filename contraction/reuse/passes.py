@@ -1,0 +1,169 @@
+"""Passes: the way up and the way down a tree, on checked arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from contraction import arrays as arrays_
+from contraction.arrays import Array
+from contraction.cost import MODELS
+from contraction.errors import BackendError, InputError, ShapeError
+from contraction.execute import is_plain, memory_orders, prepare
+from contraction.program import Layouts
+from contraction.reuse.binding import Bound
+from contraction.reuse.messages import build_messages
+from contraction.reuse.retention import within_memory
+from contraction.reuse.schedules import Schedule, full_schedule
+from contraction.spec import Canonical, Spec
+from contraction.tree import Pairs
+
+
+@lru_cache(maxsize=128)
+def bound_messages(
+    canonical: Canonical,
+    pairs: Pairs,
+    name: str,
+    layouts: Layouts | None,
+    leaves: tuple[int, ...] | None,
+    weighted: bool,
+) -> Bound:
+    """Return the bound messages of a tree, as `build_messages` makes them; remembered."""
+    made = build_messages(canonical, pairs, MODELS[name], layouts, leaves, weighted=weighted)
+    return Bound(made, name)
+
+
+@lru_cache(maxsize=128)
+def schedule_of(bound: Bound, valued: bool, limit: int | None) -> Schedule:
+    """Return the order of the steps for all derivatives, and the value if `valued`; remembered.
+
+    Everything is kept where `limit` (entries) allows it.
+
+    Raises
+    ------
+    MemoryBudgetError
+        No order found stays within `limit`.
+    """
+    messages = bound.messages
+    results = {messages.derivatives[i] for i in messages.finishes}
+    if valued:
+        results.add(messages.root)
+    schedule = full_schedule(messages, results)
+    if limit is not None and schedule.peak_size > limit:
+        schedule = within_memory(messages, results, limit)
+    return schedule
+
+
+def climb(bound: Bound, schedule: Schedule, arrays: Sequence[Any]) -> list[Any]:
+    """Return the table of values after the way up, kept ones and results only."""
+    values = bound.prepared(arrays)
+    _make(bound, schedule, values, range(schedule.turn))
+    return values
+
+
+def descend(bound: Bound, schedule: Schedule, values: list[Any], cotangent: Any) -> dict[int, Any]:
+    """Return the derivatives; the table of values is emptied on the way."""
+    messages = bound.messages
+    values[messages.inputs] = bound.weights(cotangent)
+    _make(bound, schedule, values, range(schedule.turn, len(schedule.made)))
+    found = {}
+    for leaf in messages.finishes:
+        found[leaf] = bound.environment(leaf, values[messages.derivatives[leaf]])
+    return found
+
+
+def _make(bound: Bound, schedule: Schedule, values: list[Any], places: range) -> None:
+    first, kernels = bound.messages.inputs + 1, bound.kernels
+    made, freed = schedule.made, schedule.freed
+    for place in places:
+        target = made[place]
+        kernel, i, j = kernels[target - first]
+        values[target] = kernel(values[i], values[j])
+        for v in freed[place]:
+            values[v] = None
+
+
+def both_passes(
+    bound: Bound, schedule: Schedule, arrays: Sequence[Any], cotangent: Any, *, valued: bool
+) -> tuple[Any, dict[int, Any]]:
+    """Return the result of the contraction (None unless `valued`) and the derivatives."""
+    values = climb(bound, schedule, arrays)
+    value = bound.result(values[bound.messages.root]) if valued else None
+    return value, descend(bound, schedule, values, cotangent)
+
+
+def wanted_leaves(leaves: Iterable[int] | None, count: int) -> list[int]:
+    """Return the positions of the inputs asked for.
+
+    Raises
+    ------
+    InputError
+        One of them is no position.
+    """
+    if leaves is None:
+        return list(range(count))
+    wanted = list(leaves)
+    for i in wanted:
+        if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not 0 <= i < count:
+            raise InputError(f"`leaves` are positions of inputs, 0..{count - 1}; got {i!r}.")
+    return [int(i) for i in wanted]
+
+
+def checked(
+    spec: Spec, arrays: Sequence[Array], cotangent: Any, *, needed: bool = True
+) -> tuple[list[Any], Any, str, Layouts | None]:
+    """Return arrays and cotangent of one library and dtype, its name, and the memory orders.
+
+    Raises
+    ------
+    InputError
+        No cotangent, though the result has axes and it is `needed`.
+    ShapeError, BackendError, DTypeError
+        As for `Plan.run`.
+    """
+    values, name = list(arrays), "numpy"
+    plain = is_plain(values, spec.shape_list)
+    if not plain:
+        name = prepare(values, spec)
+    if cotangent is not None:
+        values, cotangent = _weighted(spec, values, cotangent, name)
+    elif spec.output and needed:
+        raise InputError(
+            f"the result has axes {list(spec.output)}; give a `cotangent` of shape {spec.shape}, "
+            "the weight of each of its entries."
+        )
+    elif len(values) == 1 and not spec.output:
+        one: Any = arrays_.namespace(values[0])
+        cotangent = one.ones((), dtype=values[0].dtype, device=values[0].device)
+    return values, cotangent, name, None if plain else memory_orders(values, name)
+
+
+def _weighted(spec: Spec, values: list[Any], given: Any, name: str) -> tuple[list[Any], Any]:
+    cotangent: Any = arrays_.as_array(given, what="the cotangent")
+    if tuple(cotangent.shape) != spec.shape:
+        raise ShapeError(
+            f"the cotangent has the shape of the result, {spec.shape}; "
+            f"got {tuple(cotangent.shape)}."
+        )
+    if arrays_.namespace_name(cotangent) != name:
+        raise BackendError(
+            f"the cotangent belongs to {arrays_.namespace_name(cotangent)}, the arrays to "
+            f"{name}; move it first (contraction.arrays.to)."
+        )
+    kinds = {arrays_.dtype_name(x) for x in (values[0], cotangent)}
+    if len(kinds) > 1:
+        common = str(np.result_type(*kinds))
+        values = [arrays_.to(x, dtype=common) for x in values]
+        cotangent = arrays_.to(cotangent, dtype=common)
+    return values, cotangent
+
+
+def conjugated(x: Any) -> Any:
+    """Return the complex conjugate, real arrays as they are."""
+    if not arrays_.is_complex(x):
+        return x
+    made = x.conj()
+    return made.resolve_conj() if arrays_.namespace_name(x) == "torch" else made
