@@ -17,6 +17,7 @@ from contraction.loops import loop_order, sliced_canonical
 from contraction.paths import Objective
 from contraction.program import Layouts, Program, compile_program
 from contraction.report import plan_table
+from contraction.reuse.tracking import is_tracked
 from contraction.slices import SliceJob, slice_job
 from contraction.spec import Canonical, Labels, Spec
 from contraction.tree import Pairs
@@ -165,6 +166,10 @@ class Plan:
         MemoryBudgetError
             The run would allocate more than `memory`; nothing was allocated.
         """
+        if is_tracked(arrays):
+            from contraction.reuse.autograd import differentiable_run
+
+            return differentiable_run(self, arrays)
         if self.slices:
             return slice_job(self, arrays).result()
         values, layouts, name = list(arrays), None, "numpy"

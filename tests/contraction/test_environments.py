@@ -1,11 +1,11 @@
 """Environments against the definition: a contraction is linear in each input, so unit inputs."""
 
 import numpy as np
-from contractions import by_units, full, random_arrays, specs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contraction import environments, plan, value_and_gradients
+from contractions import by_units, full, random_arrays, specs
 from strategies import NAMESPACES, seeds
 
 

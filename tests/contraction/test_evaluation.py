@@ -1,11 +1,11 @@
 """Evaluations: the same numbers as a run from nothing, and no more steps than needed."""
 
 import numpy as np
-from contractions import random_arrays, specs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contraction import Evaluation, environments, plan
+from contractions import random_arrays, specs
 from strategies import NAMESPACES, seeds
 
 
