@@ -13,7 +13,7 @@ from typing import NamedTuple
 from contraction.cost import CostModel
 from contraction.loops import Part, depths_of, parts_of, repeats, sliced_canonical
 from contraction.memory import peak_size
-from contraction.program import Layouts, Program, compile_program
+from contraction.program import BUFFER, Layouts, Program, compile_program
 from contraction.spec import Canonical
 from contraction.tree import Pairs, build_tree
 
@@ -256,10 +256,19 @@ def _totals(
 def _peak(made: LoopProgram) -> int:
     """Return the most entries alive in a run: kept values, the part at work, and the result."""
     result = math.prod(made.shape)
-    buffers = result * (2 if made.overlapping and len(made.chunks) > 1 else 1)
-    kept, peak = 0, buffers
+    results = result * (2 if made.overlapping and len(made.chunks) > 1 else 1)
+    kept, peak = 0, results
     for part in made.parts:
-        alive = kept + (buffers if part.depth else 0)
+        alive = kept + (results if part.depth else 0)
         peak = max(peak, alive + part.peak_size)
         kept += part.size
-    return peak
+    return max(peak, results + kept + _adding(made))
+
+
+def _adding(made: LoopProgram) -> int:
+    """Return the entries that NumPy buffers to add a slice to the result."""
+    strided = any(
+        after is not None and before is None for before, after in itertools.pairwise(made.placed)
+    )
+    turned = made.parts[-1].program.final.axes is not None
+    return (2 * strided + turned) * min(BUFFER, math.prod(made.piece))

@@ -7,11 +7,12 @@ any grouping of neighbouring labels into one axis is a reshape that copies nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from contraction.cost import CostModel
-from contraction.lowering import Copy, Kernel, Order, Way, choose_ways, singles
+from contraction.lowering import Copy, Kernel, Order, Way, choose_ways, rival_ways, singles
 from contraction.memory import peak_size
 from contraction.spec import Canonical
 from contraction.tree import Tree, build_tree
@@ -81,6 +82,7 @@ def compile_program(
     pairs: Sequence[tuple[int, int]],
     model: CostModel,
     layouts: Layouts | None = None,
+    fixed: Mapping[int, Way] = MappingProxyType({}),
 ) -> Program:
     """Return the program of a contraction along a tree.
 
@@ -93,11 +95,13 @@ def compile_program(
     layouts
         For each input the permutation of its axes that makes its memory C-contiguous, or None
         where it is so already.
+    fixed
+        Step -> the way it is done, for the steps where the estimates do not decide.
     """
     tree = build_tree(canonical, pairs)
     loads, orders, shapes = _loads(canonical, tree, layouts)
     width = 6 if len(pairs) <= 1000 else 2
-    ways, every, each, seconds = choose_ways(tree, orders, model, width=width)
+    ways, every, each, seconds = choose_ways(tree, orders, model, width=width, fixed=fixed)
     steps = []
     for k, way in enumerate(ways):
         step, shape = _step(tree, k, way, every, shapes)
@@ -112,6 +116,17 @@ def compile_program(
     written = sum(load.size for load in loads) + sum(s.copies + s.size for s in steps)
     peak = peak_size(loads, steps)
     return Program(loads, tuple(steps), final, shape, seconds, flops, peak, written)
+
+
+def step_ways(
+    canonical: Canonical,
+    pairs: Sequence[tuple[int, int]],
+    model: CostModel,
+    step: int,
+) -> list[Way]:
+    """Return the ways of doing one step, those of the shortest estimated time first."""
+    tree = build_tree(canonical, pairs)
+    return rival_ways(tree, _loads(canonical, tree, None)[1], model, step)
 
 
 def _loads(
@@ -229,7 +244,9 @@ def _step(
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
     buffers = 0
     if way.kernel is not Kernel.MATMUL and not subscripts:
-        buffers = _buffers(operands, tree.step_size(pair))
+        inner = math.prod([sizes[x] for x in (*made, *summed)[-1]])
+        alike = bool(sums) and view_left == view_right
+        buffers = 0 if alike else _buffers(operands, tree.step_size(pair), inner)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
         fused=fused, buffers=buffers,
@@ -237,13 +254,19 @@ def _step(
     return step, shape
 
 
-def _buffers(operands: Sequence[tuple[int, View]], product: int) -> int:
-    """Return the entries of the buffers for operands that do not lie as their product does."""
-    apart = sum(
-        1 < entries < product or (view.axes is not None and not view.copied)
+def _buffers(operands: Sequence[tuple[int, View]], product: int, inner: int) -> int:
+    """Return the entries of the buffers for operands that do not lie as their product does.
+
+    NumPy uses them where the inner loop is short and there are more than two of them.
+    """
+    spread = sum(1 < entries < product for entries, _ in operands)
+    turned = sum(
+        entries == product and view.axes is not None and not view.copied
         for entries, view in operands
     )
-    return apart * min(BUFFER, product)
+    if 2 * inner >= min(product, BUFFER) or (3 * inner > BUFFER and not turned):
+        return 0
+    return (spread + turned) * min(BUFFER, product)
 
 
 def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, work: int) -> str:

@@ -93,6 +93,7 @@ class SliceJob:
         total: Array = self._zeros()
         for part in parts:
             total += part
+            del part  # before the next is made
         return total
 
     def result(self) -> Array:
