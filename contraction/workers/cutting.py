@@ -8,7 +8,7 @@ cut depends on the program alone, never on who will do the work.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from contraction.program import Program, Step, View
@@ -65,14 +65,23 @@ def cut_program(program: Program, count: int) -> Cut:
     largest = max((below[v] for v in roots), default=0)
     if left + max(largest, (total - left) // WORKERS) > GAIN * total:
         roots = []
+    return split(program, count, roots)
+
+
+def split(program: Program, count: int, roots: Sequence[int]) -> Cut:
+    """Return a program over `count` inputs in pieces: what makes each of `roots`, and the rest.
+
+    No root may lie below another.
+    """
     owner = _owners(program, count, roots)
     steps: dict[int, list[int]] = {v: [] for v in (*roots, -1)}
     for k in range(len(program.steps)):
         steps[owner[count + k]].append(k)
-    pieces = tuple(_piece(program, count, v, steps[v], (), below[v]) for v in roots)
-    rest = _piece(program, count, count + len(program.steps) - 1, steps[-1], roots, left)
-    rest = rest._replace(program=rest.program._replace(final=program.final, shape=program.shape))
-    return Cut(pieces, rest)
+    pieces = tuple(_piece(program, count, v, steps[v], ()) for v in roots)
+    last = count + len(program.steps) - 1
+    rest = _piece(program, count, last, steps[-1], roots)
+    whole = rest.program._replace(final=program.final, shape=program.shape)
+    return Cut(pieces, rest._replace(program=whole))
 
 
 def _branches(program: Program, count: int, costs: list[int], below: list[int]) -> list[int]:
@@ -82,7 +91,7 @@ def _branches(program: Program, count: int, costs: list[int], below: list[int]) 
     rest, best, opened = 0, total, [len(below) - 1]
     kept = 0  # how many of `opened` to open
     while heap and heap[0][1] >= count and rest < best:
-        cost, value = heapq.heappop(heap)
+        _, value = heapq.heappop(heap)
         step = program.steps[value - count]
         rest += costs[value - count]
         for child in (step.left, step.right):
@@ -120,7 +129,6 @@ def _piece(
     value: int,
     steps: list[int],
     results: Iterable[int],
-    cost: int,
 ) -> Piece:
     """Return the steps numbered `steps` as a program over inputs and `results`."""
     ready = set(results)
@@ -145,7 +153,7 @@ def _piece(
         peak_size=_peak(len(inputs), moved) + sum(load.size for load in loads),
         write_size=sum(step.size + step.copies for step in moved),
     )
-    return Piece(value, inputs, cost, made)
+    return Piece(value, inputs, sum(map(cost_of, moved)), made)
 
 
 def _peak(count: int, steps: tuple[Step, ...]) -> int:

@@ -217,7 +217,7 @@ def describe_run(
     )
 
 
-def check_hashes(manifest: Manifest, inputs: Sequence[NDArray[Any]], what: str) -> None:
+def check_hashes(manifest: Manifest, inputs: Sequence[Any], what: str) -> None:
     """Raise `CheckpointError` unless `inputs` are those of the manifest. Reads all of them."""
     if len(inputs) != len(manifest.inputs):
         raise CheckpointError(

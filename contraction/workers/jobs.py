@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from contraction.plans import Plan, check_memory
 from contraction.program import Program
 from contraction.slices import SliceJob, slice_job
 from contraction.workers.cutting import Cut, cut_program
+
+Box: TypeAlias = tuple[slice, ...]
+ALL = slice(None)
 
 
 class Job(ABC):
@@ -69,7 +72,8 @@ class Slices(Blueprint):
         first = len(self.inputs)
         inputs = dict(zip(self.inputs, arrays[:first], strict=True))
         kept = dict(zip(self.kept, arrays[first:], strict=True))
-        return SlicesJob(SliceJob(self.program, inputs, kept, self.library, self.like))
+        job = SliceJob(self.program, inputs, kept, self.library, self.like)
+        return SlicesJob(job, boxes_of(self.program))
 
     def kernels(self) -> tuple[Any, ...]:
         """Return the loop program."""
@@ -80,17 +84,54 @@ class Slices(Blueprint):
 class SlicesJob(Job):
     """Chunks of slices, added up one after the other as they come."""
 
-    def __init__(self, job: SliceJob) -> None:
-        self._job = job
+    def __init__(self, job: SliceJob, boxes: Sequence[Box]) -> None:
+        self._job, self._boxes = job, boxes
         self.tasks = tuple(job.chunks)
+        self._whole = all(side == ALL for box in boxes for side in box)
 
     def run(self, task: int) -> Array:
-        """Return the sum of one chunk, in the shape of the result."""
-        return self._job.run(*self.tasks[task])
+        """Return the sum of one chunk: the box of the result that its slices lie in."""
+        made: Any = self._job.run(*self.tasks[task])
+        if self._whole:
+            whole: Array = made
+            return whole
+        box = made[self._boxes[task]]
+        return np.array(box) if isinstance(box, np.ndarray) else box
 
     def finish(self, results: Iterable[Array]) -> Array:
         """Add up the chunks."""
-        return self._job.combine(results)
+        if self._whole:
+            return self._job.combine(results)
+        total: Any = self._job.combine(())  # zeros
+        for box, result in zip(self._boxes, results, strict=True):
+            total[box] += result
+        made: Array = total
+        return made
+
+
+def boxes_of(program: LoopProgram) -> list[Box]:
+    """Return for each chunk the box of the result that its slices lie in.
+
+    The loops whose counters are equal at both ends of the chunk stand still; the next one runs
+    over a range, and those inside it over all of theirs.
+    """
+    boxes = []
+    for start, stop in program.chunks:
+        ends = zip(_counters(start, program), _counters(stop - 1, program), strict=True)
+        sides, still = [], True
+        for first, last in ends:
+            sides.append(slice(first, last + 1) if still else ALL)
+            still = still and first == last
+        boxes.append(tuple(ALL if k is None else sides[k] for k in program.placed))
+    return boxes if len(boxes) > 1 else [tuple(ALL for _ in program.placed)]
+
+
+def _counters(place: int, program: LoopProgram) -> list[int]:
+    counters = []
+    for size in reversed(program.loop_sizes):
+        place, counter = divmod(place, max(size, 1))
+        counters.append(counter)
+    return counters[::-1]
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ def in_order(
     tasks: Sequence[int],
     workers: int,
     abort: Callable[[], None] = lambda: None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield `call(task)` for each task, in order, at most `AHEAD * workers` beyond the last.
 
     Parameters

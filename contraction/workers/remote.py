@@ -19,7 +19,7 @@ from contraction.workers.jobs import Blueprint, Job
 from contraction.workers.parts import Parts
 from contraction.workers.stored import Stored, read_arrays
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 0.3
 
 
 @final

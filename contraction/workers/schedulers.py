@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from contraction.arrays import Array
 from contraction.blas_threads import threads_for
 from contraction.errors import InputError
 from contraction.workers.jobs import Blueprint, Job
+from contraction.workers.parts import Parts
 
 
 class Assignment(NamedTuple):
@@ -21,7 +21,7 @@ class Assignment(NamedTuple):
     blueprint: Blueprint
     arrays: list[Any]
     job: Job  # built of the two
-    parts: Path | None  # the folder where results are kept, if they are
+    parts: Parts | None  # where results are kept, if they are
 
 
 class Crew(NamedTuple):
@@ -112,4 +112,5 @@ def _limited(count: int | None) -> AbstractContextManager[Any]:
         return threads_for(0.0)
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=count, user_api="blas")
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=count, user_api="blas")
+    return limits
