@@ -24,6 +24,7 @@ from contraction.search.exact import (
     multiply_adds,
     seconds_of,
 )
+from contraction.search.limited import Limited
 from contraction.search.objectives import Objective
 from contraction.search.parts import components, restricted
 from contraction.search.problem import Found, Simplified, problem_of, simplified
@@ -36,6 +37,7 @@ ALL_TREES = 4  # inputs up to which every tree is tried
 EXACT = 16  # inputs up to which an exact search is tried
 SPLIT = 4e-6  # seconds that one split of an exact search takes
 FEWEST = 3300  # splits that are always affordable: all of eight inputs
+SLICED = 64  # labels up to which slices are tried one by one on a finished tree
 LOWERING = 6e-5  # seconds an input that lowering a tree takes
 
 
@@ -104,22 +106,38 @@ def search_pairs(
 def _search_connected(ranking: Ranking, effort: Effort) -> Found:
     count = len(ranking.canonical.inputs)
     if count <= 2:
-        return Found(((0, 1),) * (count - 1))
-    if count <= ALL_TREES:
-        return ranking.best([Found(pairs) for pairs in _all_trees(count)])
+        best = Found(((0, 1),) * (count - 1))
+    elif count <= ALL_TREES:
+        best = ranking.best([Found(pairs) for pairs in _all_trees(count)])
+    else:
+        best = _search_larger(ranking, effort)
+    return best if ranking.fits(best) else _sliced(best, ranking, effort)
+
+
+def _search_larger(ranking: Ranking, effort: Effort) -> Found:
     network = _Network(ranking)
-    candidates = network.exact(FEWEST) if count <= EXACT else None
+    exactly = network.count <= EXACT
+    candidates = network.exact(FEWEST) if exactly else None
     if candidates is None:
         rounds = network.rounds(effort)
-        if count <= EXACT:
+        if exactly:
             candidates = network.exact(int(rounds.allowance() / SPLIT))
         if candidates is None:
+            if ranking.max_size < math.inf and network.peak(rounds.best) > network.most:
+                return ranking.best(network.within(rounds))
             rounds.run()
             candidates = [network.whole(found) for found in rounds.trees]
     best = network.chosen(candidates, effort)
-    if not ranking.fits(best):
-        best = network.smaller(best, effort)
-    return best
+    if ranking.fits(best):
+        return best
+    small = least_peak(network.problem) if exactly else None
+    if small is not None:
+        best = _rotated(ranking.best([best, small]), ranking, effort)
+    return (
+        best
+        if ranking.fits(best)
+        else ranking.best([best, *network.within(network.rounds(effort))])
+    )
 
 
 class _Network:
@@ -176,19 +194,53 @@ class _Network:
             return best
         return _rotated(best, ranking, effort)
 
-    def smaller(self, best: Found, effort: Effort) -> Found:
-        """Return a tree within the memory, or one that comes nearer to it."""
-        small = least_peak(self.problem) if self.count <= EXACT else None
-        if small is not None:
-            best = _rotated(self.ranking.best([best, small]), self.ranking, effort)
-        if self.ranking.fits(best):
-            return best
-        rounds = self.rounds(effort, Objective.SIZE)
-        rounds.run()
-        return self.ranking.best([best, *map(self.whole, rounds.trees)])
+    @property
+    def most(self) -> float:
+        """Log2 of the entries that may be alive at once beside the result."""
+        canonical = self.ranking.canonical
+        result = math.prod(canonical.sizes[x] for x in canonical.output)
+        return math.log2(max(self.ranking.max_size - result, 1))
+
+    def peak(self, found: Found) -> float:
+        """Return log2 of the entries that a tree of the simplified problem has alive at once."""
+        return math.log2(max(self.ranking.program(self.whole(found)).peak_size, 1))
+
+    def within(self, rounds: Rounds) -> list[Found]:
+        """Return trees within the memory, or the one that came nearest."""
+        most = math.log2(max(self.ranking.max_size, 1))
+        found = Limited(rounds, self.peak, most).run()
+        return [self.whole(one) for one in found[:2]]
 
     def _seconds(self, found: Found) -> float:
         return self.ranking.estimate(self.whole(found))
+
+
+def _sliced(found: Found, ranking: Ranking, effort: Effort) -> Found:
+    """Slice labels of a tree one by one until it fits, or nothing makes it smaller.
+
+    Each time it is the label after which the peak, as far as it is too large, and the time grow
+    least.
+    """
+    canonical = ranking.canonical
+    labels = [x for x, size in enumerate(canonical.sizes) if size > 1]
+    while not ranking.fits(found) and len(labels) <= SLICED:
+        tried = [found._replace(slices=(*found.slices, x)) for x in labels if x not in found.slices]
+        over = ranking.program(found).peak_size
+        smaller = [one for one in tried if ranking.program(one).peak_size < over]
+        if not smaller:
+            break
+        fitting = [one for one in smaller if ranking.fits(one)]
+        if fitting:
+            return min(fitting, key=lambda one: ranking.program(one).seconds)
+        found = min(smaller, key=lambda one: _price(one, found, ranking))
+    return found
+
+
+def _price(one: Found, before: Found, ranking: Ranking) -> float:
+    """Return how much time a slice costs for each halving of the peak."""
+    new, old = ranking.program(one), ranking.program(before)
+    gain = math.log2(old.peak_size) - math.log2(max(new.peak_size, 1))
+    return (math.log2(max(new.seconds / old.seconds, 1.0)) + 0.1) / gain
 
 
 def _rotated(found: Found, ranking: Ranking, effort: Effort) -> Found:

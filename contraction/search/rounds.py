@@ -14,20 +14,25 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from contraction.cost import CostModel
-from contraction.greedy import greedy_pairs
 from contraction.search.annealing import Schedule, anneal
 from contraction.search.annealing_tree import log2_total
+from contraction.search.greedy import random_greedy
 from contraction.search.objectives import Objective
 from contraction.search.problem import Found, Problem
+from contraction.search.windows import reoptimize
 
 Progress: TypeAlias = Callable[[float, float], None]
 
-LEAST, MOST = 1e-3, 2.0  # seconds of work where none are given
+LEAST, MOST = 5e-3, 2.0  # seconds of work where none are given
+RUNS = 2.0  # runs of the plan that the work may take as long as
 MOVE = 6e-7  # seconds that a rotation takes in plain Python
-TRIAL = 2.5e-5  # the same for one leaf in a greedy trial
+TRIAL = 1e-5  # the same for one leaf in a greedy trial
+WINDOW = 1.7e-4  # the same for one leaf when all windows are solved
+GENEROUS = 4.0  # windows are tried even if they take so many times what is left
 GROWTH = 4  # from one round to the next
 FIRST = 40  # rotations for each leaf in the first round
 FEWEST = 4  # rotations for each leaf below which a round is not worth its start
+TRIALS = 128  # greedy ones at most
 KEPT = 4  # trees kept
 WRITES_ALONE = 2.0**40  # multiply-adds an entry is worth where only entries count
 COOL = Schedule(hot=(0.5, 0.1), cool=(0.3, 0.05))
@@ -91,7 +96,7 @@ class Effort:
 
 def worth(seconds: float) -> float:
     """Return the seconds of work that a plan of this run time deserves."""
-    return min(max(seconds, LEAST), MOST)
+    return min(LEAST + RUNS * seconds, MOST)
 
 
 def write_weight(objective: Objective, model: CostModel) -> float:
@@ -136,6 +141,9 @@ class Rounds:
         self.trees: list[Found] = []
         self.spent = 0.0  # seconds of nominal work
         self.pace = MOVE  # seconds of a rotation, as measured
+        # values of larger networks have more labels
+        self.trial = TRIAL * self.count * (1.0 + self.count / 150)
+        self.windows = WINDOW * self.count * (1.0 + self.count / 300)
         self._seconds = seconds
 
     @property
@@ -144,10 +152,20 @@ class Rounds:
         return self.trees[0]
 
     def start(self) -> None:
-        """Add a greedy tree."""
-        p = self.problem
-        self.add(Found(greedy_pairs(p.leaves, p.output, [max(size, 1) for size in p.sizes])))
-        self.spent += TRIAL * self.count
+        """Add greedy trees."""
+        self._greedy(1)
+        if self.effort.deadline is None:
+            trials = int(0.2 * self.allowance() / self.trial)
+        else:
+            trials = TRIALS
+        if trials >= 4:
+            self._greedy(min(trials, TRIALS))
+
+    def _greedy(self, trials: int) -> None:
+        seed, deadline = self.effort.seed, self.effort.until(0.1)
+        for found in random_greedy(self.problem, seed=seed, trials=trials, deadline=deadline):
+            self.add(found)
+        self.spent += trials * self.trial
 
     def allowance(self) -> float:
         """Return the seconds of work that are left."""
@@ -166,36 +184,64 @@ class Rounds:
         """Return how many rotations the next round may have; zero to stop."""
         least = FEWEST * self.count
         if self.effort.deadline is None:
-            moves = min(moves, int(self.allowance() / MOVE))
+            left = self.allowance() - self.windows
+            moves = min(moves, int(left / MOVE))
             return moves if moves >= least else 0
-        left = 0.97 * self.effort.left()
+        left = 0.97 * self.effort.left() - self.windows
         if moves * self.pace > 0.4 * left:  # the last round takes all that is left
             most = left / self.pace
             # of a few lengths only, that it may be the same another time
             moves = 0 if most < least else int(2 ** (math.floor(2 * math.log2(most)) / 2))
         return moves if moves >= least else 0
 
-    def anneal(self, start: Found, moves: int, number: int, schedule: Schedule) -> None:
-        """Do one round."""
+    def annealed(
+        self,
+        start: Found,
+        moves: int,
+        number: int,
+        *,
+        schedule: Schedule = HOT,
+        max_log2_size: float = math.inf,
+    ) -> Found:
+        """Return what one round makes of a tree."""
         begin = time.perf_counter()
+        found = anneal(
+            self.problem,
+            start,
+            seed=self.effort.seed * 1000 + number,
+            moves=moves,
+            deadline=self.effort.until(0.98),
+            max_log2_size=max_log2_size,
+            schedule=schedule,
+            write_weight=self.weight,
+        )
+        windows = self.windows  # every round ends with them
+        self.spent += moves * MOVE + windows
+        self.pace = max(time.perf_counter() - begin - windows, 0.1 * moves * MOVE) / moves
+        return found
+
+    def polish(self) -> None:
+        """Solve the windows of the best tree exactly."""
+        seed, deadline = self.effort.seed, self.effort.until(0.2)
         self.add(
-            anneal(
+            reoptimize(
                 self.problem,
-                start,
-                seed=self.effort.seed * 1000 + number,
-                moves=moves,
-                deadline=self.effort.until(0.98),
-                schedule=schedule,
+                self.best,
+                width=6,
+                seed=seed,
+                deadline=deadline,
                 write_weight=self.weight,
             )
         )
-        self.spent += moves * MOVE
-        self.pace = (time.perf_counter() - begin) / moves
+        self.spent += self.windows
 
     def run(self) -> None:
-        """Anneal in rounds until the time or the work is over."""
+        """Better the trees until the time or the work is over."""
+        if GENEROUS * self.allowance() < self.windows:
+            return
+        self.polish()
         length, number = FIRST * self.count, 0
         while moves := self.affordable(length):
             schedule = COOL if number % 3 == 2 else HOT
-            self.anneal(self.trees[0], moves, number, schedule)
+            self.add(self.annealed(self.best, moves, number, schedule=schedule))
             length, number = length * GROWTH, number + 1
