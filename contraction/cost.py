@@ -10,12 +10,13 @@ model is fitted by least squares (`contraction.calibration`), and no rate is lef
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from contraction.errors import InputError
+from contraction.errors import BackendError, InputError
 
 FAR = 1 << 18  # entries of one kernel that no longer stay in the caches of a core
 PAGE = 512  # entries: strides that are multiples of it fall into the same lines of a cache
@@ -199,15 +200,76 @@ class CostModel:
 
 
 CPU = CostModel()
-MODELS = {
-    "numpy": CPU,
-    # batched vectors are slow there
-    "torch": replace(CPU, call=1.5e-6, view=1.0e-6, gemv=0.8e-9, reduce=0.35e-9),
-    "cupy": replace(CPU, call=1e-5, view=1e-6),
+# calls take longer there, and so do products with few columns and views of them
+TORCH = CostModel(
+    call=1.7e-6, view=0.9e-6, matrix=150e-9, gemm=0.036e-9, gemm_read=0.25e-9, gemm_write=0.18e-9,
+    turned=0.04e-9, vector=40e-9, gemv=0.15e-9, gemv_read=0.03e-9, copy_call=3e-6,
+    copy_loop=3.5e-9, copy_entry=0.1e-9, copy_strided=0.4e-9, copy_aliased=2e-9, copy_far=0.4e-9,
+    product_call=1.5e-6, loop=3e-9, product=0.15e-9, product_across=1e-9, sum_call=5e-6,
+    sum_loop=4e-9, dot=0.25e-9, apart=0.4e-9,
+)  # fmt: skip
+GPU = CostModel(
+    call=8e-6, view=1e-6, matrix=2e-9, gemm=3.3e-14, gemm_read=1.9e-12, gemm_write=1.9e-12,
+    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_read=1.9e-12, outer=2e-12, gram=3.3e-14,
+    copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
+    copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, loop=1e-12, product=5.6e-12,
+    product_across=8e-12, sum_call=20e-6, sum_loop=1e-12, dot=4e-12, reduce=6e-12, apart=8e-12,
+    sum_across=6e-12, far=1e-14,
+)  # fmt: skip
+MODELS = {"numpy": CPU, "torch": TORCH, "cupy": GPU}  # in double precision, one thread
+
+ARITHMETIC = frozenset(("gemm", "gram"))  # the rates that threads share
+CALLS = frozenset(  # the rates that are the same for every dtype
+    "call view matrix vector copy_call copy_loop product_call loop sum_call sum_loop".split()
+)
+SCALES = {  # of the arithmetic and of the entries, beside double precision
+    "float32": (0.5, 0.6),
+    "float64": (1.0, 1.0),
+    "complex64": (2.0, 1.2),
+    "complex128": (4.0, 2.0),
 }
 
 
-@lru_cache(maxsize=64)
+def shipped_model(
+    library: str = "numpy", *, device: str = "cpu", dtype: str = "float64", threads: int = 1
+) -> CostModel:
+    """Return rates for a machine that was not measured.
+
+    Those of a CPU were measured on one core of a server processor of 2024 (about 68 GFLOP/s in
+    double precision). Those of a GPU come from data sheets of the H200 class (60 TFLOP/s by its
+    tensor cores in double precision, 50 in single precision without TF32, 4.3 TB/s, launches of
+    some 8 microseconds) and **have not been measured**; neither has the gain of further threads.
+
+    Raises
+    ------
+    BackendError
+        An unknown library.
+
+    Examples
+    --------
+    >>> shipped_model("numpy", threads=1) == CPU
+    True
+    >>> shipped_model("numpy", dtype="complex128").gemm / CPU.gemm
+    4.0
+    """
+    if library not in MODELS:
+        raise BackendError(f"there are rates for {', '.join(MODELS)}; got {library!r}.")
+    on_gpu = library == "cupy" or device.startswith("cuda")
+    base = GPU if on_gpu else MODELS[library]
+    arithmetic, entries = SCALES.get(dtype, SCALES["float64"])
+    if on_gpu and dtype in ("float32", "complex64"):
+        arithmetic *= 2.4  # single precision without TF32 is slower than double on tensor cores
+    shared = 1.0 if on_gpu else 1.0 + 0.8 * (threads - 1)
+    wide = shared if library == "torch" else 1.0  # NumPy shares out matrix products only
+    rates = {}
+    for name, rate in base.to_dict().items():
+        if name in ARITHMETIC:
+            rates[name] = rate * arithmetic / shared
+        else:
+            rates[name] = rate if name in CALLS else rate * entries / wide
+    return CostModel(**rates)
+
+
 def model_for(
     library: str = "numpy",
     *,
@@ -215,5 +277,52 @@ def model_for(
     dtype: str = "float64",
     threads: int | None = None,
 ) -> CostModel:
-    """Return the rates of a library on a device, for a dtype and a number of threads."""
-    return MODELS[library]
+    """Return the rates of a library: measured on this machine if `calibrate` was run, else shipped.
+
+    Parameters
+    ----------
+    library
+        "numpy", "torch" or "cupy".
+    device
+        "cpu", or "cuda" with or without a number.
+    dtype
+        Of the arrays; for anything but the four floating dtypes the rates of float64 serve.
+    threads
+        Of the library; by default as many as it uses unless told otherwise.
+
+    Raises
+    ------
+    BackendError
+        An unknown library.
+
+    Notes
+    -----
+    About a microsecond after the first call; profiles are read once in a process.
+
+    Examples
+    --------
+    >>> model_for("numpy", threads=1).matmul(1, 1000, 1000, 1000) > 0.0
+    True
+    """
+    return _model(library, device, dtype, threads, os.environ.get("TNET_CACHE"))
+
+
+@lru_cache(maxsize=128)
+def _model(
+    library: str, device: str, dtype: str, threads: int | None, folder: str | None
+) -> CostModel:
+    """Find a model; `folder` is a key, for another cache folder holds other profiles."""
+    from contraction.machine import resolved_key, stored_profile
+
+    if library not in MODELS:
+        raise BackendError(f"there are rates for {', '.join(MODELS)}; got {library!r}.")
+    key = resolved_key(library, device=device, dtype=dtype, threads=threads)
+    profile, _ = stored_profile(key)
+    if profile is not None:
+        return profile.model
+    return shipped_model(library, device=key.device, dtype=key.dtype, threads=key.threads)
+
+
+def forget_models() -> None:
+    """Let `model_for` look for profiles again."""
+    _model.cache_clear()
