@@ -15,11 +15,13 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from contraction.arrays import Array
-from contraction.execute import bind, is_plain, memory_orders, prepare
+from contraction.compilation import check_memory
+from contraction.execute import bind
 from contraction.loop_program import LoopProgram
-from contraction.plans import Plan, check_memory
+from contraction.plans import Plan
 from contraction.program import Program
 from contraction.slices import SliceJob, slice_job
+from contraction.staging import stage
 from contraction.workers.cutting import Cut, cut_program
 
 Box: TypeAlias = tuple[slice, ...]
@@ -202,15 +204,10 @@ def lay_out(plan: Plan, arrays: Sequence[Array]) -> tuple[Blueprint, list[Any]]:
             like=like.reshape(-1)[:0],
         )
         return blueprint, [*inputs.values(), *kept.values()]
-    values, layouts, library = list(arrays), None, "numpy"
-    if not is_plain(values, plan.spec.shape_list):
-        library = prepare(values, plan.spec)
-        layouts = memory_orders(values, library)
-    loops = plan.compiled.loops(library, layouts)
     if plan.memory is not None:
-        itemsize = int(values[0].dtype.itemsize)
-        check_memory(loops.peak_size * itemsize, plan.memory, loops.peak_size)
-    program = loops.parts[-1].program
+        check_memory(plan.peak_bytes(arrays), plan.memory, plan.peak_size)
+    values, library, layouts = stage(arrays, plan.spec)
+    program = plan.compiled.loops(library, layouts).parts[-1].program
     return Branches(cut=_cut(program, values, plan.memory), library=library), values
 
 

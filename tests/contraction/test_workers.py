@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,11 +264,11 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
 
 def test_memory_is_checked_first() -> None:
     plan, arrays = chain()
-    tight = Plan(plan.spec, plan.pairs, plan.objective, 1000, plan.slices, plan.compiled)
+    tight = replace(plan, memory=1000)
     with pytest.raises(MemoryBudgetError, match="1,000"):
         contract_with(tight, arrays, scheduler=Processes(workers=2))
     whole = contraction.plan("ab,bc->ac", [(50, 50), (50, 50)])
-    tight = Plan(whole.spec, whole.pairs, whole.objective, 1000, (), whole.compiled)
+    tight = replace(whole, memory=1000)
     with pytest.raises(MemoryBudgetError, match="1,000"):
         contract_with(tight, [np.ones((50, 50))] * 2)
 
