@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contraction.errors import PlanError
+from contraction.search import compiled
 from contraction.search.annealing_plain import PlainTree
+from contraction.search.annealing_state import AnnealedTree, Progress
 from contraction.search.annealing_tree import log2_total
 from contraction.search.problem import Found, Problem
+from contraction.search.slicing import Slicing, anneal_within, check_falls, temperature_at, unslice
+from contraction.search.windows import reoptimize
 from contraction.tree import check_pairs
 
-CHECKS = 400  # times that a run looks at the clock and cools
-KEEPS = 100  # times that a run compares its tree with the best
-BLOCK = 4096  # rotations between two looks at the clock
+KEEPS = 0.02  # share of a phase after which the tree is compared with the best
+MOVE = 5e-7  # seconds that a rotation takes in plain Python
+POLISH = 3e-4  # seconds a leaf that windows take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,52 +37,24 @@ class Schedule:
     hot, cool
         First and last temperature of the first and of the second half. Networks with few, large
         hyperedges need the hot half; the others gain most in the cool one.
+    slicing
+        How slices are searched for under a limit; it has temperatures of its own.
     moves_per_leaf
         Rotations for each leaf where neither moves nor a deadline are given.
     """
 
     hot: tuple[float, float] = (2.0, 0.1)
     cool: tuple[float, float] = (0.5, 0.05)
+    slicing: Slicing = field(default_factory=Slicing)
     moves_per_leaf: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("hot", "cool"):
-            first, last = getattr(self, name)
-            if not 0 < last <= first < math.inf:
-                raise PlanError(
-                    f"`{name}` is a first and a lower last temperature above zero, got "
-                    f"{(first, last)}."
-                )
+        check_falls(hot=self.hot, cool=self.cool)
         if self.moves_per_leaf < 1:
             raise PlanError(f"`moves_per_leaf` is at least 1, got {self.moves_per_leaf}.")
 
 
-class Progress:
-    """How much of a run is done: by moves, by the clock, or by whichever is ahead."""
-
-    def __init__(self, moves: int | None, deadline: float | None) -> None:
-        self.moves, self.deadline = moves, deadline
-        self.begin, self.done = time.perf_counter(), 0
-
-    def share(self) -> float:
-        """Return the part of the run that is over; one or more at its end."""
-        by_moves = self.done / self.moves if self.moves is not None else 0.0
-        if self.deadline is None:
-            return by_moves if self.moves else 1.0
-        now, length = time.perf_counter(), self.deadline - self.begin
-        by_clock = (now - self.begin) / length if length > 0 else 1.0
-        return max(by_moves, by_clock)
-
-    def blocks(self, until: float = 1.0, most: int = BLOCK) -> Iterator[tuple[int, float]]:
-        """Yield the moves of the next block and the share so far, up to the share `until`."""
-        start = self.share()
-        while (share := self.share()) < until:
-            block = most
-            if self.moves is not None:
-                block = min(block, max(self.moves // CHECKS, 1), self.moves - self.done)
-                block = max(block, 1)
-            yield block, (share - start) / (until - start)
-            self.done += block
+SCHEDULE = Schedule()
 
 
 def anneal(
@@ -90,7 +65,7 @@ def anneal(
     moves: int | None = None,
     deadline: float | None = None,
     max_log2_size: float = math.inf,
-    schedule: Schedule | None = None,
+    schedule: Schedule = SCHEDULE,
     write_weight: float = 0.0,
 ) -> Found:
     """Return a better tree, and slices if values must be small.
@@ -127,25 +102,73 @@ def anneal(
         raise PlanError(
             f"`write_weight` and `moves` are zero or more, got {write_weight} and {moves}."
         )
-    schedule = schedule or Schedule()
     if count < 3:
         cost = log2_total(problem, start.pairs, start.slices, write_weight)
         return Found(start.pairs, start.slices, cost)
     if moves is None and deadline is None:
         moves = schedule.moves_per_leaf * count
-    tree = PlainTree(problem, start.pairs, seed=seed, write_weight=write_weight)
+    kind = _kind(moves, deadline)
+    tree = kind(
+        problem,
+        start.pairs,
+        seed=seed,
+        slices=start.slices,
+        write_weight=write_weight,
+        max_log2_size=max_log2_size,
+    )
+    progress = Progress(moves, None if deadline is None else _before(deadline, count))
+    if max_log2_size < math.inf:
+        anneal_within(tree, progress, schedule.slicing, seed=seed)
+    else:
+        _anneal_freely(tree, progress, schedule)
+    found = reoptimize(
+        problem,
+        Found(tree.pairs(), tuple(sorted(tree.sliced))),
+        seed=seed,
+        deadline=deadline,
+        max_log2_size=max_log2_size,
+        write_weight=write_weight,
+    )
+    if found.slices:
+        tree.load(found.pairs, found.slices)
+        unslice(tree)
+        slices = tuple(sorted(tree.sliced))
+        found = Found(found.pairs, slices, log2_total(problem, found.pairs, slices, write_weight))
+    return found
+
+
+def _anneal_freely(tree: AnnealedTree, progress: Progress, schedule: Schedule) -> None:
+    """Leave in `tree` the best tree found, with the slices that it has."""
     best, least = tree.snapshot(), tree.log2_total()
-    progress = Progress(moves, deadline)
-    for (first, last), until in ((schedule.hot, 0.5), (schedule.cool, 1.0)):
-        kept = 0.0
+    for fall, until in ((schedule.hot, 0.5), (schedule.cool, 1.0)):
+        due = 0.0
         for block, share in progress.blocks(until):
-            tree.rotate(block, first * (last / first) ** share)
-            if share * KEEPS >= kept:
-                kept += 2
+            tree.rotate(block, temperature_at(fall, share))
+            if share >= due:
+                due = share + KEEPS
                 if (total := tree.log2_total()) < least:
                     best, least = tree.snapshot(), total
         if (total := tree.log2_total()) < least:
             best, least = tree.snapshot(), total
         tree.restore(best)
-    pairs = tree.pairs()
-    return Found(pairs, start.slices, log2_total(problem, pairs, start.slices, write_weight))
+        if tree.shift > 0.0:  # costs have fallen: scale them anew
+            tree.load(tree.pairs(), tree.sliced)
+            best = tree.snapshot()
+
+
+def _before(deadline: float, count: int) -> float:
+    """Return when to stop annealing, with time left to solve windows."""
+    length = deadline - time.perf_counter()
+    return deadline - min(POLISH * count, 0.1 * max(length, 0.0))
+
+
+def _kind(moves: int | None, deadline: float | None) -> type[AnnealedTree]:
+    """Return the compiled tree where the run is long enough and the kernels are ready."""
+    seconds = math.inf if deadline is None else deadline - time.perf_counter()
+    if moves is not None:
+        seconds = min(seconds, moves * MOVE)
+    if compiled.worthwhile(seconds) and compiled.load("contraction.search.annealing_numba"):
+        from contraction.search.annealing_compiled import CompiledTree
+
+        return CompiledTree
+    return PlainTree

@@ -10,60 +10,42 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from contraction.search.annealing_state import AnnealedTree, Snapshot
 from contraction.search.annealing_tree import (
-    LARGEST,
     exp2,
+    holders_of,
+    labels_of,
     legs_of,
+    limit_of,
     links_of,
     log2_costs,
     log2_sizes,
     mask_of,
     pairs_of,
+    shift_of,
     volumes_of,
 )
-from contraction.search.problem import Problem
 from contraction.tree import Pairs
 
-
-class Snapshot(NamedTuple):
-    """A copy of a state."""
-
-    parent: list[int]
-    kids: list[int]
-    legs: list[int]
-    cost: list[float]
-    size: list[float]
-    sliced: tuple[int, ...]
+TINY = 1e-300
+FAR = 2.0**100  # times above the limit from which no difference is made
 
 
-class PlainTree:
+class PlainTree(AnnealedTree):
     """A tree that rotations and slices change in place.
 
     Costs are divided by 2**shift, so that none overflows.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        pairs: Pairs,
-        *,
-        seed: int,
-        slices: Iterable[int] = (),
-        write_weight: float = 0.0,
-        max_log2_size: float = math.inf,
-    ) -> None:
-        self.problem, self.count = problem, len(problem.leaves)
-        self.random = random.Random(seed)
-        self.write_weight, self.limit = write_weight, max_log2_size
+    def _prepare(self) -> None:
+        problem = self.problem
+        self.random = random.Random(self.seed)
         self.weights = log2_sizes(problem)
-        self.output = mask_of(problem.output)
-        self.holders: list[list[int]] = [[] for _ in problem.sizes]
-        for value, held in enumerate(problem.leaves):
-            for label in held:
-                self.holders[label].append(value)
-        self.load(pairs, slices)
+        self.holders = holders_of(problem)
+        self.shares = [len(held) for held in self.holders]
+        for label in problem.output:
+            self.shares[label] += 1
 
     def load(self, pairs: Pairs, slices: Iterable[int] = ()) -> None:
         """Take over another tree."""
@@ -71,12 +53,11 @@ class PlainTree:
         self.parent, self.kids = links_of(pairs, self.count)
         self.legs = legs_of(self.problem, pairs, mask_of(self.sliced))
         exponents = log2_costs(self.problem, pairs, self.legs, self.write_weight)
-        self.shift = max(0.0, max(exponents) - LARGEST)
+        self.shift = shift_of(exponents, self.max_log2_size)
         self.volume = volumes_of(self.problem, self.shift)
-        self.entries = volumes_of(self.problem)
-        self.writing = self.write_weight * math.exp2(-self.shift)
-        self.size = [self.entries(labels) for labels in self.legs]
-        self.cost = [0.0] * self.count + [math.exp2(x - self.shift) for x in exponents]
+        self.size = [self.volume(labels) for labels in self.legs]
+        self.limit = limit_of(self.max_log2_size, self.shift)
+        self.cost = [0.0] * self.count + [exp2(x - self.shift) for x in exponents]
 
     def pairs(self) -> Pairs:
         """Return the tree as it is."""
@@ -101,7 +82,7 @@ class PlainTree:
 
     def log2_total(self) -> float:
         """Return log2 of the cost of all steps of all slices."""
-        total = math.fsum(self.cost) if max(self.cost) < math.inf else math.inf
+        total = sum(self.cost)
         repeats = math.fsum(self.weights[label] for label in self.sliced)
         return repeats + self.shift + (math.log2(total) if total > 0 else -math.inf)
 
@@ -143,8 +124,7 @@ class PlainTree:
     def _rotate_within(self, moves: int, temperature: float, penalty: float) -> None:
         parent, kids, legs = self.parent, self.kids, self.legs
         cost, size = self.cost, self.size
-        volume, entries = self.volume.function(), self.entries.function()
-        limit, writing = exp2(self.limit), self.writing
+        volume, limit, writing = self.volume.function(), self.limit, self.write_weight
         draw, power = self.random.random, 1.0 / temperature
         for y in self.random.choices(range(len(parent) - 1), k=moves):
             c = parent[y]
@@ -156,14 +136,17 @@ class PlainTree:
             both = legs[y] | legs[z]
             ahead = legs[x]
             inner = both & (ahead | legs[p])
-            made, before = entries(inner), size[c]
-            below = volume(both) + writing * made
-            above = volume(ahead | inner) + writing * size[p]
+            made, before = volume(inner), size[c]
+            below = volume(both)
+            above = volume(ahead | inner)
+            if writing:
+                below += writing * made
+                above += writing * size[p]
             new, old = below + above, cost[c] + cost[p]
             if made > limit:
-                new *= (made / limit) ** penalty
+                new *= min(made / limit, FAR) ** penalty
             if before > limit:
-                old *= (before / limit) ** penalty
+                old *= min(before / limit, FAR) ** penalty
             if new <= old or draw() < (old / new) ** power:
                 parent[z] = c
                 parent[x] = p
@@ -173,3 +156,70 @@ class PlainTree:
                 size[c] = made
                 cost[c] = below
                 cost[p] = above
+
+    def toggle(self, label: int) -> None:
+        """Slice a label, or take it back if it is sliced."""
+        if label in self.sliced:
+            self.sliced.remove(label)
+        else:
+            self.sliced.append(label)
+        parent, kids, legs = self.parent, self.kids, self.legs
+        volume, size, cost = self.volume, self.size, self.cost
+        carriers, bit = self._carriers(label), 1 << label
+        for value in carriers:
+            legs[value] ^= bit
+            size[value] = volume(legs[value])
+        for value in carriers:
+            above = parent[value]
+            if above >= 0:
+                union = legs[value] | legs[kids[above] ^ value]
+                cost[above] = volume(union) + self._writing(size[above])
+
+    def choose(self, noise: float) -> int:
+        """Return the label to slice next, or -1 where every value is within the limit.
+
+        A good one makes all slices together little dearer and takes part in much of what is too
+        large. `noise` is the scale of Gumbel noise on that score.
+        """
+        limit, excess = self.limit, [0.0] * len(self.weights)
+        for value in range(self.count, len(self.size)):
+            over = min(self.size[value] / limit, FAR)
+            if over > 1.0:
+                for label in labels_of(self.legs[value]):
+                    if self.weights[label] > 0.0:
+                        excess[label] += over
+        worst = max(excess, default=0.0)
+        if worst == 0.0:
+            return -1
+        total = min(max(sum(self.cost), TINY), 1 / TINY)
+        best, least = -1, math.inf
+        for label, over in enumerate(excess):
+            if over == 0.0:
+                continue
+            part = min(self._share(label) / total, 1.0)
+            grown = 2.0 ** self.weights[label] * (1.0 - part) + part
+            score = math.log(grown) - self.weights[label] * over / worst
+            if noise > 0.0:
+                score += noise * math.log(-math.log(self.random.random() or TINY))
+            if score < least:
+                best, least = label, score
+        return best
+
+    def _writing(self, size: float) -> float:
+        # zero times inf is no number
+        return self.write_weight * size if self.write_weight else 0.0
+
+    def _carriers(self, label: int) -> list[int]:
+        """Return the values that have a label, sliced or not."""
+        parent, below = self.parent, dict[int, int]()
+        for value in self.holders[label]:
+            while value >= 0:
+                below[value] = below.get(value, 0) + 1
+                value = parent[value]
+        whole = self.shares[label]
+        return [value for value, count in below.items() if count < whole]
+
+    def _share(self, label: int) -> float:
+        """Return the cost of all steps that a label takes part in."""
+        steps = {self.parent[value] for value in self._carriers(label)}
+        return sum(self.cost[step] for step in steps if step >= 0)

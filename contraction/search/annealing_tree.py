@@ -123,10 +123,35 @@ def volumes_of(problem: Problem, shift: float = 0.0) -> Volumes:
         members.setdefault(max(size, 1), []).append(label)
     classes: list[tuple[int, tuple[float, ...]]] = []
     for size, labels in members.items():
-        weight, first = math.log2(size), -shift if not classes else 0.0
-        table = tuple(exp2(first + weight * count) for count in range(len(labels) + 1))
+        weight, first = math.log2(size), shift / len(members)
+        table = tuple(exp2(weight * count - first) for count in range(len(labels) + 1))
         classes.append((mask_of(labels), table))
     return Volumes(tuple(classes), shift)
+
+
+def limit_of(max_log2_size: float, shift: float) -> float:
+    """Return the limit on volumes that are divided by 2**shift.
+
+    It lies a little above for rounding.
+    """
+    return exp2(max_log2_size - shift + 1e-9)
+
+
+def shift_of(exponents: Iterable[float], max_log2_size: float) -> float:
+    """Return log2 of what costs are divided by, so that they and the limit are floats.
+
+    Where that cannot be, costs very far above the limit become infinite.
+    """
+    return max(0.0, min(max(exponents) - LARGEST, max_log2_size + LARGEST))
+
+
+def holders_of(problem: Problem) -> list[list[int]]:
+    """Return for each label the leaves that hold it."""
+    holders: list[list[int]] = [[] for _ in problem.sizes]
+    for value, held in enumerate(problem.leaves):
+        for label in held:
+            holders[label].append(value)
+    return holders
 
 
 def exp2(exponent: float) -> float:
@@ -134,30 +159,36 @@ def exp2(exponent: float) -> float:
     return math.exp2(exponent) if exponent < 1024 else math.inf
 
 
-def weigh(labels: int, weights: Sequence[float]) -> float:
-    """Return log2 of the volume of a set of labels."""
-    return math.fsum(weights[label] for label in labels_of(labels))
+class StepCosts(NamedTuple):
+    """log2 of the cost of a step: its multiply-adds, and weighted entries written."""
+
+    classes: tuple[tuple[int, float], ...]  # for each distinct size its labels, and its log2
+    writing: float  # log2 of the multiply-adds that one entry written is worth
+
+    def __call__(self, union: int, made: int) -> float:
+        """Return the cost of the step over the labels `union` that makes those in `made`."""
+        cost = sum(weight * (union & mask).bit_count() for mask, weight in self.classes)
+        if self.writing == -math.inf:
+            return cost
+        written = sum(weight * (made & mask).bit_count() for mask, weight in self.classes)
+        return log2_sum([cost, self.writing + written])
+
+
+def step_costs(problem: Problem, write_weight: float) -> StepCosts:
+    """Return the costs of the steps of a problem."""
+    masks: dict[int, int] = {}
+    for label, size in enumerate(problem.sizes):
+        masks[max(size, 1)] = masks.get(max(size, 1), 0) | 1 << label
+    writing = math.log2(write_weight) if write_weight > 0 else -math.inf
+    return StepCosts(tuple((mask, math.log2(size)) for size, mask in masks.items()), writing)
 
 
 def log2_costs(
     problem: Problem, pairs: Sequence[tuple[int, int]], legs: Sequence[int], write_weight: float
 ) -> list[float]:
-    """Return log2 of the cost of every step: its multiply-adds and weighted entries written."""
-    masks: dict[int, int] = {}
-    for label, size in enumerate(problem.sizes):
-        masks[max(size, 1)] = masks.get(max(size, 1), 0) | 1 << label
-    classes = [(mask, math.log2(size)) for size, mask in masks.items()]
-    writing = math.log2(write_weight) if write_weight > 0 else -math.inf
-    costs = []
-    for k, (i, j) in enumerate(pairs):
-        union = legs[i] | legs[j]
-        cost = sum(weight * (union & mask).bit_count() for mask, weight in classes)
-        if writing > -math.inf:
-            made = legs[len(problem.leaves) + k]
-            write = writing + sum(w * (made & mask).bit_count() for mask, w in classes)
-            cost = log2_sum([cost, write])
-        costs.append(cost)
-    return costs
+    """Return log2 of the cost of every step."""
+    cost, count = step_costs(problem, write_weight), len(problem.leaves)
+    return [cost(legs[i] | legs[j], legs[count + k]) for k, (i, j) in enumerate(pairs)]
 
 
 def log2_sum(exponents: Sequence[float]) -> float:
