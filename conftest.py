@@ -24,7 +24,7 @@ collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob += ["tnet/nn/*", "tests/tnet/nn/*", "integrators/training.py"]
 if importlib.util.find_spec("numba") is None:
-    collect_ignore_glob += ["contraction/search/*_numba.py"]
+    collect_ignore_glob += ["contraction/search/*_numba.py", "contraction/search/*_compiled.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
