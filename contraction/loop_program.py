@@ -83,6 +83,8 @@ def compile_loops(
     model: CostModel,
     layouts: Layouts | None = None,
     raised: Sequence[int] = (),
+    *,
+    library: str = "numpy",
 ) -> LoopProgram:
     """Return the program of a sliced contraction.
 
@@ -99,12 +101,15 @@ def compile_loops(
         where it is so already, `GAPS` where there is none.
     raised
         Values that are made again with what they serve, instead of being kept for it.
+    library
+        Whose kernels decide how much memory the steps take.
     """
     if not loops:
         program = compile_program(canonical, pairs, model, layouts)
         takes = tuple(Take(v, False, (), False, 0) for v in range(len(canonical.inputs)))
         size = math.prod(program.shape)
-        only = LoopPart(2 * len(takes) - 2, 0, takes, program, size, program.peak_size)
+        peak = peak_size(program.loads, program.steps, library=library)
+        only = LoopPart(2 * len(takes) - 2, 0, takes, program, size, peak)
         return _totals(canonical, (only,), (), model)
     inner = sliced_canonical(canonical, loops)
     tree = build_tree(inner, pairs)
@@ -125,14 +130,38 @@ def compile_loops(
         owned = [take.size for take in takes]
         result = math.prod(inner.sizes[x] for x in order)
         is_view = not part.pairs and not owned[0] and not program.loads
-        parts.append(
-            LoopPart(
-                part.value, part.depth, takes, program,
-                0 if is_view else result, peak_size(program.loads, program.steps, owned),
-            )
-        )  # fmt: skip
+        size = 0 if is_view else result
+        peak = peak_size(program.loads, program.steps, owned, library=library)
+        parts.append(LoopPart(part.value, part.depth, takes, program, size, peak))
     parts.sort(key=lambda p: (p.depth, p.value))
     return _totals(canonical, tuple(parts), tuple(loops), model)
+
+
+def fitting_loops(
+    canonical: Canonical,
+    pairs: Pairs,
+    loops: Sequence[int],
+    model: CostModel,
+    layouts: Layouts | None = None,
+    *,
+    library: str = "numpy",
+    max_size: float = math.inf,
+) -> LoopProgram:
+    """Return the program of a sliced contraction that keeps no more than it may.
+
+    Of the values that could be kept for several slices the largest are given up, twice as many
+    each time, until the rest fits into `max_size` entries. If nothing fits, the program with
+    the smallest peak is returned.
+    """
+    best = compile_loops(canonical, pairs, loops, model, layouts, library=library)
+    kept = sorted((part for part in best.parts[:-1] if part.size), key=lambda part: -part.size)
+    count = 1
+    while best.peak_size > max_size and count < 2 * len(kept):
+        given_up = [part.value for part in kept[:count]]
+        other = compile_loops(canonical, pairs, loops, model, layouts, given_up, library=library)
+        best = min(best, other, key=lambda program: program.peak_size)
+        count *= 2
+    return best
 
 
 def _raise(depths: list[int], pairs: Pairs, raised: Sequence[int], count: int) -> list[int]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from contraction.units import parse_bytes, parse_share
+
 if TYPE_CHECKING:
     from contraction.program import Load, Step
 
@@ -64,3 +66,49 @@ def peak_size(
         alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
         held[count + k] = step.size
     return peak
+
+
+def free_memory(library: str = "numpy", device: str = "cpu") -> int:
+    """Return the bytes that arrays of a library can take on a device now.
+
+    On a GPU that is what the device has free and what the memory pool of the library holds
+    without using it.
+    """
+    if library == "torch" and device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + unused)
+    if library == "cupy":
+        import cupy
+
+        with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+            free, _ = cupy.cuda.runtime.memGetInfo()
+            return int(free + cupy.get_default_memory_pool().free_bytes())
+    return available_memory()
+
+
+def memory_limit(
+    memory: int | float | str | None, *, library: str = "numpy", device: str = "cpu"
+) -> int | None:
+    """Return the bytes that `memory` stands for: an amount, or a share of what is free.
+
+    A share is rounded down to four binary digits, so that plans made under it are found again
+    while the free memory changes little.
+
+    Examples
+    --------
+    >>> memory_limit("2GiB"), memory_limit(None)
+    (2147483648, None)
+    >>> memory_limit("50%") == memory_limit(0.5)
+    True
+    """
+    if memory is None:
+        return None
+    share = parse_share(memory)
+    if share is None:
+        return parse_bytes(memory)
+    allowed = int(share * free_memory(library, device))
+    drop = max(allowed.bit_length() - 4, 0)
+    return max(allowed >> drop << drop, 1)

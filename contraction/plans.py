@@ -4,71 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contraction.arrays import Array
-from contraction.cost import CPU, MODELS
-from contraction.errors import MemoryBudgetError, PlanError, TnetError
-from contraction.execute import Runner, bind, is_plain, memory_orders, prepare
-from contraction.loop_program import LoopProgram, compile_loops
-from contraction.loops import loop_order, sliced_canonical
+from contraction.compilation import Compiled as Compiled
+from contraction.compilation import check_memory as check_memory
+from contraction.errors import PlanError, TnetError
 from contraction.paths import Objective
-from contraction.program import Layouts, Program, compile_program
+from contraction.program import Program
 from contraction.report import plan_table
 from contraction.reuse.tracking import is_tracked
-from contraction.slices import SliceJob, slice_job
-from contraction.spec import Canonical, Labels, Spec
+from contraction.slices import slice_job
+from contraction.spec import Labels, Spec
 from contraction.tree import Pairs
-
-
-class Compiled:
-    """A tree with its sliced labels, its program, and the runners made from it so far."""
-
-    def __init__(self, canonical: Canonical, pairs: Pairs, slices: Sequence[int] = ()) -> None:
-        self.canonical, self.pairs = canonical, pairs
-        self.slices = loop_order(canonical, pairs, slices)
-        self._runners: dict[tuple[str, Layouts | None], tuple[Runner, int]] = {}
-        self._loops: dict[tuple[str, Layouts | None], LoopProgram] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self.canonical, self.pairs, self.slices)  # bound programs do not travel
-
-    @cached_property
-    def program(self) -> Program:
-        """The steps of the whole tree, of one slice if there are several."""
-        return compile_program(sliced_canonical(self.canonical, self.slices), self.pairs, CPU)
-
-    def runner(self, name: str, layouts: Layouts | None) -> tuple[Runner, int]:
-        """Return the program bound to a library for inputs in these orders, and its peak."""
-        found = self._runners.get((name, layouts))
-        if found is None:
-            program = self.program
-            if layouts is not None or MODELS[name] is not CPU:
-                program = compile_program(self.canonical, self.pairs, MODELS[name], layouts)
-            found = self._runners[name, layouts] = bind(program, name), program.peak_size
-        return found
-
-    def loops(self, name: str = "numpy", layouts: Layouts | None = None) -> LoopProgram:
-        """Return the parts of the sliced tree, lowered for a library and inputs in these orders."""
-        found = self._loops.get((name, layouts))
-        if found is None:
-            found = compile_loops(self.canonical, self.pairs, self.slices, MODELS[name], layouts)
-            self._loops[name, layouts] = found
-        return found
-
-    def job(self, values: list[Any], spec: Spec, memory: int | None) -> SliceJob:
-        """Return the job of running slice by slice on `values`, which it may replace."""
-        name, layouts = "numpy", None
-        if not is_plain(values, spec.shape_list):
-            name = prepare(values, spec)
-            layouts = memory_orders(values, name)
-        program = self.loops(name, layouts)
-        if memory is not None:
-            itemsize = int(values[0].dtype.itemsize)
-            check_memory(program.peak_size * itemsize, memory, program.peak_size)
-        return SliceJob(program, dict(enumerate(values)), {}, name, values[0])
+from contraction.tuned import read_tuned, tuned_to_dict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,26 +77,28 @@ class Plan:
         real ones: take four times as many. All slices count; what is the same for several of
         them is done, and counted, once.
         """
-        return self._counts.flops
+        return self.compiled.counts.flops
 
     @property
     def peak_size(self) -> int:
         """Most entries allocated at once: results and copies, without the caller's inputs."""
-        return self._counts.peak_size
+        return self.compiled.counts.peak_size
 
     @property
     def write_size(self) -> int:
         """Entries written in all: the result of every step and the copies that prepare it."""
-        return self._counts.write_size
+        return self.compiled.counts.write_size
 
     @property
     def seconds(self) -> float:
         """Rough estimate of the time of one run on one core; it ranks plans, it is no clock."""
-        return self._counts.seconds
+        return self.compiled.counts.seconds
 
     @property
-    def _counts(self) -> Program | LoopProgram:
-        return self.compiled.loops() if self.slices else self.compiled.program
+    def measured(self) -> float | None:
+        """Seconds of one run that `tune` measured; None for a plan that was not timed."""
+        tuned = self.compiled.tuned
+        return None if tuned is None else tuned.seconds
 
     def run(self, arrays: Sequence[Array]) -> Array:
         """Contract `arrays`, one for each input, and return the result.
@@ -172,16 +124,23 @@ class Plan:
             return differentiable_run(self, arrays)
         if self.slices:
             return slice_job(self, arrays).result()
-        values, layouts, name = list(arrays), None, "numpy"
-        if not is_plain(values, self.spec.shape_list):
-            name = prepare(values, self.spec)
-            layouts = memory_orders(values, name)
-        runner, peak_size = self.compiled.runner(name, layouts)
-        if self.memory is not None:
-            itemsize = int(values[0].dtype.itemsize)
-            check_memory(peak_size * itemsize, self.memory, peak_size)
-        result: Array = runner(values)
+        result: Array = self.compiled.run(arrays, self.spec, self.memory)
         return result
+
+    def peak_bytes(self, arrays: Sequence[Array]) -> int:
+        """Return the bytes that a run on `arrays` allocates at its peak, beside the arrays.
+
+        That is `peak_size` in their dtype, for their order in memory, with the copies of arrays
+        that have another dtype than the result or gaps in memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from contraction import plan
+        >>> plan("ab,bc->ac", [(2, 3), (3, 4)]).peak_bytes([np.ones((2, 3)), np.ones((3, 4))])
+        64
+        """
+        return self.compiled.peak_bytes(arrays)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data for JSON; labels must be text or numbers.
@@ -196,6 +155,7 @@ class Plan:
         for label in self.spec.sizes:
             if not isinstance(label, (str, int)):
                 raise PlanError(f"only text and whole-number labels can be written, got {label!r}.")
+        tuned = self.compiled.tuned
         return {
             "inputs": [list(labels) for labels in self.spec.inputs],
             "output": list(self.spec.output),
@@ -204,11 +164,14 @@ class Plan:
             "slices": list(self.slices),
             "objective": self.objective.value,
             "memory": self.memory,
+            **({} if tuned is None else {"tuned": tuned_to_dict(tuned)}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Return the plan that `to_dict` wrote; the kernels are chosen anew.
+        """Return the plan that `to_dict` wrote.
+
+        The kernels are those that `tune` found, otherwise they are chosen anew.
 
         Raises
         ------
@@ -230,7 +193,11 @@ class Plan:
             ) from error
         from contraction.planner import plan
 
-        return plan(spec, path=pairs, slices=slices, objective=objective, memory=memory)
+        made = plan(spec, path=pairs, slices=slices, objective=objective, memory=memory)
+        if data.get("tuned") is None:
+            return made
+        tuned = read_tuned(data["tuned"], len(pairs))
+        return replace(made, compiled=made.compiled.with_tuned(made.pairs, tuned))
 
     def __str__(self) -> str:
         return plan_table(self.spec, self.pairs, self.program, self.objective.value)
@@ -240,14 +207,4 @@ class Plan:
         return (
             f"Plan({len(self.spec.inputs)} inputs, {flops:.3g} flops, "
             f"peak {peak:.3g} entries, by {self.objective.value})"
-        )
-
-
-def check_memory(needed: int, limit: int, entries: int) -> None:
-    """Raise `MemoryBudgetError` if a run would allocate more than it may."""
-    if needed > limit:
-        raise MemoryBudgetError(
-            f"the contraction would allocate {needed:,} bytes at once ({entries:,} entries), "
-            f"but `memory` allows {limit:,}; nothing was allocated. Allow more, keep fewer "
-            "labels in the output, or use a smaller dtype."
         )

@@ -152,7 +152,7 @@ def slice_job(plan: Plan, arrays: Sequence[Array]) -> SliceJob:
     ShapeError, BackendError, DTypeError, MemoryBudgetError
         As `Plan.run`.
     """
-    return plan.compiled.job(list(arrays), plan.spec, plan.memory)
+    return plan.compiled.job(arrays, plan.spec, plan.memory)
 
 
 def _fixed(axes: Sequence[int | None], place: Sequence[int]) -> list[Any]:
