@@ -35,8 +35,9 @@ class CostModel:
     matrix, gemm, gemm_read, gemm_write, turned
         Matrix products: each matrix of a batch, a multiply-add, an entry read, one written; what
         is added for an entry of an operand whose rows or columns lie across the memory.
-    vector, gemv, gemv_read
-        Matrix times vector: each of a batch, an entry of the matrix, one of the two vectors.
+    vector, gemv, gemv_batch, gemv_read
+        Matrix times vector: each of a batch, an entry of the matrix, what is added for one in a
+        batch, an entry of the two vectors.
     outer
         Products without a sum done as matrix products: an entry of the result.
     gram
@@ -44,8 +45,9 @@ class CostModel:
     copy_call, copy_loop, copy_entry, copy_strided, copy_aliased, copy_far
         Copies: one; an inner loop; an entry; what is added for an entry read at a distance, at
         a distance that is a multiple of `PAGE` entries, and at a distance in more than `FAR`.
-    product_call, loop, product, product_across
-        Element-wise products: one, an inner loop, an entry, an entry read across its memory.
+    product_call, product_view, loop, product, product_across
+        Element-wise products: one, what is added where the operands do not lie alike, an inner
+        loop, an entry, an entry read across its memory.
     sum_call, sum_loop, dot, reduce, apart, sum_across
         Products and their sum: one, an inner loop, an entry where the sum runs along the memory,
         where it runs across, where it does so and the product is formed first; and what is added
@@ -54,35 +56,37 @@ class CostModel:
         What is added for each entry of a kernel that touches more than `FAR`.
     """
 
-    call: float = 0.7e-6
-    view: float = 0.15e-6
-    matrix: float = 30e-9
+    call: float = 1.0e-6
+    view: float = 0.22e-6
+    matrix: float = 45e-9
     gemm: float = 0.030e-9
-    gemm_read: float = 0.22e-9
+    gemm_read: float = 0.21e-9
     gemm_write: float = 0.12e-9
-    turned: float = 0.02e-9
-    vector: float = 20e-9
+    turned: float = 0.015e-9
+    vector: float = 18e-9
     gemv: float = 0.075e-9
-    gemv_read: float = 0.1e-9
+    gemv_batch: float = 0.015e-9
+    gemv_read: float = 0.045e-9
     outer: float = 1.0e-9
     gram: float = 0.018e-9
-    copy_call: float = 0.5e-6
-    copy_loop: float = 2.2e-9
+    copy_call: float = 1.0e-6
+    copy_loop: float = 3.0e-9
     copy_entry: float = 0.15e-9
-    copy_strided: float = 0.12e-9
-    copy_aliased: float = 1.2e-9
-    copy_far: float = 0.3e-9
-    product_call: float = 0.6e-6
-    loop: float = 4e-9
-    product: float = 0.15e-9
-    product_across: float = 0.4e-9
-    sum_call: float = 2.5e-6
+    copy_strided: float = 0.08e-9
+    copy_aliased: float = 0.6e-9
+    copy_far: float = 0.2e-9
+    product_call: float = 0.65e-6
+    product_view: float = 0.9e-6
+    loop: float = 5.5e-9
+    product: float = 0.2e-9
+    product_across: float = 0.45e-9
+    sum_call: float = 2.8e-6
     sum_loop: float = 8e-9
-    dot: float = 0.25e-9
-    reduce: float = 1.0e-9
-    apart: float = 0.4e-9
-    sum_across: float = 0.5e-9
-    far: float = 0.1e-9
+    dot: float = 0.15e-9
+    reduce: float = 0.9e-9
+    apart: float = 0.45e-9
+    sum_across: float = 0.6e-9
+    far: float = 0.03e-9
 
     def matmul(self, batch: int, m: int, n: int, k: int) -> float:
         """Return the seconds of `batch` products (m, k) x (k, n).
@@ -92,11 +96,12 @@ class CostModel:
         if k == 1:
             return self.call + batch * (self.vector + m * n * self.outer)
         if m == 1 or n == 1:
+            entry = self.gemv + self.gemv_batch if batch > 1 else self.gemv
             entries = m * n * k
+            if batch * entries > FAR:
+                entry += self.far
             ends = (m + n + k) * self.gemv_read
-            seconds = self.call + batch * (self.vector + entries * self.gemv + ends)
-            entries *= batch
-            return seconds + entries * self.far if entries > FAR else seconds
+            return self.call + batch * (self.vector + entries * entry + ends)
         read, write = (m + n) * k * self.gemm_read, m * n * self.gemm_write
         return self.call + batch * (self.matrix + m * n * k * self.gemm + read + write)
 
@@ -138,14 +143,12 @@ class CostModel:
         `run` is the length of the inner loop, `across` tells that an operand is not read in
         its own order.
         """
-        call, entry = self.product_call, self.product
-        if across:
-            call += 2.0 * self.view
-            entry = self.product_across
+        call = self.product_call
+        if run < size:
+            call += self.product_view
+        entry = self.product_across if across else self.product
         if size > FAR:
             entry += self.far
-        if run < size:
-            call += self.view
         return call + size * (entry + self.loop / (run or 1))
 
     def multiply_sum(
@@ -202,25 +205,27 @@ class CostModel:
 CPU = CostModel()
 # calls take longer there, and so do products with few columns and views of them
 TORCH = CostModel(
-    call=1.7e-6, view=0.9e-6, matrix=150e-9, gemm=0.036e-9, gemm_read=0.25e-9, gemm_write=0.18e-9,
-    turned=0.04e-9, vector=40e-9, gemv=0.15e-9, gemv_read=0.03e-9, copy_call=3e-6,
-    copy_loop=3.5e-9, copy_entry=0.1e-9, copy_strided=0.4e-9, copy_aliased=2e-9, copy_far=0.4e-9,
-    product_call=1.5e-6, loop=3e-9, product=0.15e-9, product_across=1e-9, sum_call=5e-6,
-    sum_loop=4e-9, dot=0.25e-9, apart=0.4e-9,
+    call=1.5e-6, view=1.5e-6, matrix=150e-9, gemm=0.031e-9, gemm_read=0.25e-9, gemm_write=0.13e-9,
+    turned=0.03e-9, vector=60e-9, gemv=0.09e-9, gemv_batch=0.45e-9, gemv_read=0.05e-9,
+    copy_call=4e-6, copy_loop=3e-9, copy_entry=0.1e-9, copy_strided=0.35e-9, copy_aliased=0.5e-9,
+    copy_far=0.5e-9, product_call=1.3e-6, product_view=3.5e-6, loop=2e-9, product=0.12e-9,
+    product_across=0.9e-9, sum_call=8e-6, sum_loop=10e-9, dot=0.2e-9, reduce=0.4e-9,
+    apart=0.3e-9, sum_across=0.5e-9, far=0.03e-9,
 )  # fmt: skip
 GPU = CostModel(
     call=8e-6, view=1e-6, matrix=2e-9, gemm=3.3e-14, gemm_read=1.9e-12, gemm_write=1.9e-12,
-    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_read=1.9e-12, outer=2e-12, gram=3.3e-14,
-    copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
-    copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, loop=1e-12, product=5.6e-12,
-    product_across=8e-12, sum_call=20e-6, sum_loop=1e-12, dot=4e-12, reduce=6e-12, apart=8e-12,
-    sum_across=6e-12, far=1e-14,
+    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_batch=1e-14, gemv_read=1.9e-12, outer=2e-12,
+    gram=3.3e-14, copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
+    copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, product_view=2e-6, loop=1e-12,
+    product=5.6e-12, product_across=8e-12, sum_call=20e-6, sum_loop=1e-12, dot=4e-12,
+    reduce=6e-12, apart=8e-12, sum_across=6e-12, far=1e-14,
 )  # fmt: skip
 MODELS = {"numpy": CPU, "torch": TORCH, "cupy": GPU}  # in double precision, one thread
 
 ARITHMETIC = frozenset(("gemm", "gram"))  # the rates that threads share
 CALLS = frozenset(  # the rates that are the same for every dtype
-    "call view matrix vector copy_call copy_loop product_call loop sum_call sum_loop".split()
+    "call view matrix vector copy_call copy_loop product_call product_view loop sum_call "
+    "sum_loop".split()
 )
 SCALES = {  # of the arithmetic and of the entries, beside double precision
     "float32": (0.5, 0.6),
