@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contraction.paths import Objective as Objective
     from contraction.planner import plan as plan
     from contraction.plans import Plan as Plan
+    from contraction.reuse.batching import batched as batched
     from contraction.reuse.environments import environments as environments
     from contraction.reuse.environments import value_and_gradients as value_and_gradients
     from contraction.reuse.evaluation import Evaluation as Evaluation
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from contraction.spec import Spec as Spec
     from contraction.summation import einsum as einsum
     from contraction.truncation import Truncation as Truncation
+    from contraction.tuning import tune as tune
     from contraction.workers.cluster import Dask as Dask
     from contraction.workers.processes import Processes as Processes
     from contraction.workers.running import contract_with as contract_with
@@ -48,12 +50,14 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.planner": ["plan"],
         "contraction.plans": ["Plan"],
         "contraction.slices": ["SliceJob", "slice_job"],
+        "contraction.reuse.batching": ["batched"],
         "contraction.reuse.environments": ["environments", "value_and_gradients"],
         "contraction.reuse.evaluation": ["Evaluation"],
         "contraction.search.compiled": ["compile_kernels"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],
+        "contraction.tuning": ["tune"],
         "contraction.workers.cluster": ["Dask"],
         "contraction.workers.processes": ["Processes"],
         "contraction.workers.running": ["contract_with", "resume_contraction"],

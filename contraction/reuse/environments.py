@@ -13,6 +13,7 @@ from contraction.reuse.passes import (
     bound_messages,
     checked,
     conjugated,
+    fits,
     schedule_of,
     wanted_leaves,
 )
@@ -132,8 +133,11 @@ def _derived(
     if plan.slices:
         value, found = sliced_passes(plan, values, cotangent, every, entries, valued=valued)
     else:
-        canonical, weighted = plan.spec.canonical, cotangent is not None
-        bound = bound_messages(canonical, plan.pairs, name, layouts, every, weighted)
+        tree, weighted = (plan.spec.canonical, plan.pairs), cotangent is not None
+        bound = bound_messages(*tree, name, layouts, every, weighted)
+        if not weighted and not fits(bound, valued, entries):
+            cotangent = arrays_.namespace(values[0]).ones((), dtype=values[0].dtype)
+            bound = bound_messages(*tree, name, layouts, every, True)
         schedule = schedule_of(bound, valued, entries)
         value, found = both_passes(bound, schedule, values, cotangent, valued=valued)
     return value, [found[i] for i in wanted]

@@ -47,14 +47,26 @@ def schedule_of(bound: Bound, valued: bool, limit: int | None) -> Schedule:
     MemoryBudgetError
         No order found stays within `limit`.
     """
+    schedule = _keeping_all(bound, valued)
+    if limit is None or schedule.peak_size <= limit:
+        return schedule
+    return within_memory(bound.messages, _results(bound, valued), limit)
+
+
+def fits(bound: Bound, valued: bool, limit: int | None) -> bool:
+    """Tell whether everything can be kept within `limit` entries."""
+    return limit is None or _keeping_all(bound, valued).peak_size <= limit
+
+
+@lru_cache(maxsize=128)
+def _keeping_all(bound: Bound, valued: bool) -> Schedule:
+    return full_schedule(bound.messages, _results(bound, valued))
+
+
+def _results(bound: Bound, valued: bool) -> frozenset[int]:
     messages = bound.messages
-    results = {messages.derivatives[i] for i in messages.finishes}
-    if valued:
-        results.add(messages.root)
-    schedule = full_schedule(messages, results)
-    if limit is not None and schedule.peak_size > limit:
-        schedule = within_memory(messages, results, limit)
-    return schedule
+    found = {messages.derivatives[i] for i in messages.finishes}
+    return frozenset(found | {messages.root} if valued else found)
 
 
 def climb(bound: Bound, schedule: Schedule, arrays: Sequence[Any]) -> list[Any]:

@@ -20,9 +20,9 @@ class Schedule(NamedTuple):
 
 def full_schedule(messages: Messages, results: Collection[int]) -> Schedule:
     """Return the schedule that makes every value once and keeps what it needs again."""
-    needed = _needed(messages, results)
+    needed = needed_values(messages, results)
     up = [v for v in range(messages.inputs + 1, 2 * messages.inputs) if v in needed]
-    return timed(messages, [*up, *downward(messages, needed)], results)
+    return timed(messages, up, downward(messages, needed), results)
 
 
 def schedule_keeping(
@@ -30,29 +30,45 @@ def schedule_keeping(
 ) -> Schedule:
     """Return the schedule that frees what is not in `kept` after its use going up.
 
-    Where the way down needs such a value it is made again, with all values under it that are
+    Values that only the way down uses, and results, are kept in any case (`always_kept`). Where the way down needs such a value it is made again, with all values under it that are
     not there any more; these then stay until the way down has used them.
     """
-    needed = _needed(messages, results)
-    up = [v for v in range(messages.inputs + 1, 2 * messages.inputs) if v in needed]
-    made, there = list(up), set(kept)
+    needed = needed_values(messages, results)
+    up = _made_for(
+        messages, range(messages.inputs + 1, 2 * messages.inputs), unused(messages, needed)
+    )
+    down: list[int] = []
+    there = {*kept, *always_kept(messages, results, needed)}
     for value in downward(messages, needed):
-        made += _again(messages, messages.steps[value - messages.inputs - 1].right, there)
-        made.append(value)
-    return timed(messages, made, results)
+        step = messages.steps[value - messages.inputs - 1]
+        down += [*_made_for(messages, (step.left, step.right), there), value]
+    return timed(messages, up, down, results)
 
 
-def _again(messages: Messages, value: int, there: set[int]) -> list[int]:
-    """Return what must be made for `value` to be there, operands first; and note it as there."""
+def _made_for(messages: Messages, values: Iterable[int], there: set[int]) -> list[int]:
+    """Return what must be made for `values` to be there, operands first; and note it as there."""
     first = messages.inputs + 1
-    missing, stack = [], [value]
-    while stack:
+    made, stack = [], list(values)
+    while stack:  # parents before operands, then reversed; of two the lower number is made first
         v = stack.pop()
         if first <= v < 2 * messages.inputs and v not in there:
             there.add(v)
-            missing.append(v)
-            stack += messages.pairs[v - first]
-    return sorted(missing)  # operands have lower numbers
+            made.append(v)
+            stack += sorted(messages.pairs[v - first])
+    made.reverse()
+    return made
+
+
+def always_kept(messages: Messages, results: Iterable[int], needed: Collection[int]) -> set[int]:
+    """Return the upward values that are results, or that no upward step uses."""
+    first, end = messages.inputs + 1, 2 * messages.inputs
+    kept = {v for v in results if first <= v < end}
+    return kept | {v for v in needed if first <= v < end and messages.parents[v] not in needed}
+
+
+def unused(messages: Messages, needed: Collection[int]) -> set[int]:
+    """Return the upward values that nothing needs."""
+    return {v for v in range(messages.inputs + 1, 2 * messages.inputs) if v not in needed}
 
 
 def downward(messages: Messages, needed: Collection[int]) -> list[int]:
@@ -71,7 +87,8 @@ def downward(messages: Messages, needed: Collection[int]) -> list[int]:
     return order
 
 
-def _needed(messages: Messages, results: Iterable[int]) -> set[int]:
+def needed_values(messages: Messages, results: Iterable[int]) -> set[int]:
+    """Return the values that must be made for `results`, with the inputs."""
     first = messages.inputs + 1
     needed: set[int] = set()
     stack = list(results)
@@ -85,8 +102,11 @@ def _needed(messages: Messages, results: Iterable[int]) -> set[int]:
     return needed
 
 
-def timed(messages: Messages, made: Sequence[int], results: Iterable[int]) -> Schedule:
-    """Return the schedule of `made`, with each value freed after its last use."""
+def timed(
+    messages: Messages, up: Sequence[int], down: Sequence[int], results: Iterable[int]
+) -> Schedule:
+    """Return the schedule of `up` and then `down`, with each value freed after its last use."""
+    made = [*up, *down]
     first = messages.inputs + 1
     live, freed = set(results), []
     for value in reversed(made):
@@ -98,11 +118,8 @@ def timed(messages: Messages, made: Sequence[int], results: Iterable[int]) -> Sc
     freed.reverse()
     sizes = messages.sizes
     alive = peak = sum(sizes[: first - 1])  # copies of inputs
-    turn = next((k for k, v in enumerate(made) if v >= 2 * messages.inputs), len(made))
     flops = 0
-    for k, (value, dropped) in enumerate(zip(made, freed, strict=True)):
-        if k and value < 2 * messages.inputs and value <= made[k - 1]:
-            turn = min(turn, k)  # an upward value made again
+    for value, dropped in zip(made, freed, strict=True):
         step = messages.steps[value - first]
         peak = max(peak, alive + step.copies + step.size)
         alive += step.size - sum(sizes[v] for v in dropped)
@@ -110,4 +127,4 @@ def timed(messages: Messages, made: Sequence[int], results: Iterable[int]) -> Sc
     for finish in messages.finishes.values():
         peak = max(peak, alive + finish.size)
         alive += finish.size
-    return Schedule(tuple(made), turn, tuple(freed), peak, flops)
+    return Schedule(tuple(made), len(up), tuple(freed), peak, flops)
