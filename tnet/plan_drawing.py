@@ -7,17 +7,18 @@ from typing import NamedTuple
 
 from contraction.explanation import ExplainedStep, Explanation, word
 from tnet.drawing import STYLE, escape
-from tnet.scene import color_of, short
+from tnet.scene import color_of
 
 COLUMN, ROW = 34.0, 46.0  # pixels between inputs, and between levels
 WIDEST = 2400.0
 MARGIN = 24.0
-MOST_NAMED = 60  # inputs up to which every one has its labels written below it
+MOST_NAMED = 60  # inputs up to which every one has its labels, or its number, below it
+LONGEST = 5  # letters of labels that fit there
 KEY_HEIGHT = 64.0
 OWN_STYLE = """
 .tn .sliced{stroke-dasharray:5 4}
 .tn .leaf{fill:var(--soft)}
-.tn .small{font-size:10px;fill:var(--soft)}
+.tn .small{font-size:10px;fill:var(--soft);text-anchor:middle}
 """
 
 
@@ -61,9 +62,14 @@ def plan_svg(explanation: Explanation) -> str:
         *_lines(explanation, spots),
         *_leaves(explanation, spots),
         *_steps(explanation, spots),
-        *_key(explanation, height - KEY_HEIGHT - MARGIN + 10.0),
+        *_key(explanation, height - KEY_HEIGHT - MARGIN + 16.0),
     ]
     return "\n".join([*body, "</svg>\n"])
+
+
+def _by_value(explanation: Explanation) -> list[ExplainedStep]:
+    """Return the steps in the order of the values they make; loops may run them in another."""
+    return sorted(explanation.steps, key=lambda step: step.made)
 
 
 def _spots(explanation: Explanation) -> list[_Spot]:
@@ -71,7 +77,7 @@ def _spots(explanation: Explanation) -> list[_Spot]:
     count = len(explanation.input_labels)
     height = [0] * count
     children: dict[int, tuple[int, int]] = {}
-    for step in explanation.steps:
+    for step in _by_value(explanation):
         height.append(max(height[step.left], height[step.right]) + 1)
         children[step.made] = (step.left, step.right)
     order: list[int] = []
@@ -88,7 +94,7 @@ def _spots(explanation: Explanation) -> list[_Spot]:
     x = [0.0] * len(height)
     for place, value in enumerate(order):
         x[value] = place * gap
-    for step in explanation.steps:
+    for step in _by_value(explanation):
         x[step.made] = (x[step.left] + x[step.right]) / 2
     return [_Spot(round(a, 1), round((top - h) * row, 1)) for a, h in zip(x, height, strict=True)]
 
@@ -97,14 +103,14 @@ def _sliced(explanation: Explanation) -> list[bool]:
     """Tell for every value whether it changes from slice to slice."""
     labels = {name for name, _ in explanation.slices}
     found = [bool(labels & set(names)) for names in explanation.input_labels]
-    for step in explanation.steps:
+    for step in _by_value(explanation):
         found.append(found[step.left] or found[step.right])
     return found
 
 
 def _sizes(explanation: Explanation) -> list[int]:
     sizes = [0] * len(explanation.input_labels)
-    for step in explanation.steps:
+    for step in _by_value(explanation):
         sizes[step.left] = math.prod(step.shapes[0])
         sizes[step.right] = math.prod(step.shapes[1])
         sizes.append(math.prod(step.shapes[2]))
@@ -139,8 +145,8 @@ def _leaves(explanation: Explanation, spots: list[_Spot]) -> list[str]:
             f'<circle class="leaf" cx="{x:g}" cy="{y:g}" r="4"><title>{title}</title></circle>'
         )
         if count <= MOST_NAMED:
-            place = f'x="{x:g}" y="{y + 14:g}" transform="rotate(40 {x:g} {y + 14:g})"'
-            drawn.append(f'<text class="small" {place}>{escape(short(text, 12))}</text>')
+            name = text if len(text) <= LONGEST else str(value)
+            drawn.append(f'<text class="small" x="{x:g}" y="{y + 14:g}">{escape(name)}</text>')
     return drawn
 
 
