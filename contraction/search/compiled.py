@@ -32,7 +32,8 @@ from contraction.atomic import write_text
 from contraction.cache_folder import cache_folder, wanted_folder
 from contraction.errors import BackendError
 
-MODULES = ("contraction.search.annealing_numba",)
+MODULES = ("contraction.search.annealing_numba", "contraction.search.greedy_numba")
+SOURCES = ("*_numba.py", "greedy_network.py")  # beside this file: what compiled code consists of
 MARKER = "complete.txt"
 KEPT = 8  # sets of kernels that stay in the cache folder: other versions, other processors
 LOADING = 1.0  # seconds of search from which loading the kernels pays
@@ -120,7 +121,8 @@ def _key() -> str:
     parts = [sys.version, platform.machine(), _processor()]
     parts += [importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for path in (Path(__file__), *map(_source, MODULES)):
+    beside = {path for pattern in SOURCES for path in Path(__file__).parent.glob(pattern)}
+    for path in (Path(__file__), *sorted(beside), *map(_source, MODULES)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from contraction.search import compiled
+from contraction.search.greedy_compiled import CompiledTrials
 from contraction.search.greedy_network import Network, Scores, Trial, network_of
 from contraction.search.greedy_plain import PlainTrials
 from contraction.search.problem import Found, Problem, simplified
@@ -146,8 +147,7 @@ def _runner(network: Network, scores: Scores, trials: int, deadline: float | Non
     if compiled.worthwhile(seconds):
         kernels = compiled.load(KERNELS)
         if kernels is not None:
-            runner: Trials = kernels.CompiledTrials(network, scores)
-            return runner
+            return CompiledTrials(kernels, network, scores)
     return PlainTrials(network, scores)
 
 

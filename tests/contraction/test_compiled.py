@@ -1,9 +1,11 @@
 """Compiled kernels: loaded where they lie ready, compiled on request, and never otherwise."""
 
+import ast
 import importlib.util
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,18 @@ def test_kernels_are_compiled_on_request_only_and_loaded_afterwards(tmp_path) ->
     assert not list(tmp_path.glob("**/__pycache__/*.nbi"))  # the cache folder and nowhere else
     source.write_text(source.read_text().replace("x + x", "x + 2 * x"))
     assert run(COUNTED, folder=tmp_path) == ["False None None 0"]  # another source
+
+
+def test_the_key_covers_all_that_compiled_code_consists_of() -> None:
+    folder = Path(compiled.__file__).parent
+    sources = {path for pattern in compiled.SOURCES for path in folder.glob(pattern)}
+    kernels = sorted(folder.glob("*_numba.py"))
+    assert {f"contraction.search.{path.stem}" for path in kernels} >= set(compiled.MODULES)
+    for path in kernels:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("contraction"):
+                names = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+                assert any(f"contraction.search.{path.stem}" in names for path in sources), path
 
 
 @numba_only

@@ -1,0 +1,385 @@
+"""One trial of the random greedy search, compiled: the steps of `greedy_plain` over arrays.
+
+Both make the same trees. A value lives in the slot of one of its leaves. Bond e has the half
+bonds 2e and 2e+1, in a linked list for each slot; a hyper label has a pin on each holder. What is
+dead stays in its list, and is unlinked when the list is walked next. Imported by
+`contraction.search.compiled` only.
+"""
+
+# mypy: disallow_untyped_defs=False, disallow_untyped_decorators=False, disallow_untyped_calls=False
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from contraction.search import greedy_network
+from contraction.search.greedy_network import Floats, Ints
+from contraction.search.heap_numba import grown, pop, push, sift_down
+
+FEW, FIRST, SECOND = greedy_network.FEW, greedy_network.FIRST, greedy_network.SECOND
+HUGE, LN2 = greedy_network.HUGE, greedy_network.LN2
+
+INTS, FLOATS = "int64[::1]", "float64[::1]"
+SIGNATURES = {
+    "run_trial": f"({INTS}, {INTS}, {FLOATS}, {INTS}, {INTS}, {INTS}, {FLOATS}, {INTS}, {FLOATS}, "
+    f"{INTS}, {FLOATS}, {FLOATS}, float64, float64, int64, float64, {INTS})"
+}
+
+
+class Bonds(NamedTuple):
+    """Half bonds: the slot where each is (-1: dead), the next of the slot, the first of a slot."""
+
+    at: Ints
+    next: Ints
+    head: Ints
+    weight: Floats  # of a bond
+    degree: Ints  # of a slot, or more
+
+
+class Pins(NamedTuple):
+    """Pins of hyper labels: as half bonds by slot, and the live ones of each label together."""
+
+    at: Ints
+    next: Ints
+    head: Ints
+    label: Ints  # of a pin
+    order: Ints  # the pins of label x are order[start[x] : start[x] + held[x]]
+    where: Ints  # in `order`
+    start: Ints
+    held: Ints  # how many those are
+    weight: Floats  # of a label
+    kept: Ints
+    seen: Ints  # the last value for which a label was marked
+    pin: Ints  # and its pin there
+
+
+class Values(NamedTuple):
+    """Log2 of the entries, the entries, and the newest value of each slot; slots of values."""
+
+    size: Floats
+    power: Floats
+    names: Ints
+    slots: Ints  # -1 for what is joined
+
+
+class Found(NamedTuple):
+    """The neighbours of the newest value, and half of what a join with each saves in log2."""
+
+    seen: Ints  # the last value for which a slot was found
+    bond: Ints  # the bond that leads to it
+    saved: Floats
+    slots: Ints
+
+
+@njit(nogil=True)
+def join_bonds(bonds, a, b):
+    """Give slot a the bonds of slot b; return the weight of those between them."""
+    between = 0.0
+    half = bonds.head[b]
+    while half >= 0:
+        after = bonds.next[half]
+        if bonds.at[half] >= 0:
+            if bonds.at[half ^ 1] == a:
+                between += bonds.weight[half >> 1]
+                bonds.at[half] = bonds.at[half ^ 1] = -1
+            else:
+                link(bonds, half, a)
+        half = after
+    bonds.head[b] = -1
+    return between
+
+
+@njit(nogil=True)
+def link(bonds, half, slot):
+    """Put a half bond on a slot."""
+    bonds.at[half] = slot
+    bonds.next[half] = bonds.head[slot]
+    bonds.head[slot] = half
+    bonds.degree[slot] += 1
+
+
+@njit(nogil=True)
+def remove_pin(pins, pin):
+    """Take a pin off its label; it stays in the list of its slot, dead."""
+    label = pins.label[pin]
+    pins.held[label] -= 1
+    last = pins.order[pins.start[label] + pins.held[label]]
+    pins.order[pins.where[pin]] = last
+    pins.where[last] = pins.where[pin]
+    pins.at[pin] = -1
+
+
+@njit(nogil=True)
+def join_pins(pins, bonds, a, b, name, first_bond):
+    """Give slot a the hyper labels of slot b; return the weight of those on both."""
+    shared = 0.0
+    pin = pins.head[a]
+    while pin >= 0:
+        if pins.at[pin] >= 0:
+            pins.seen[pins.label[pin]] = name
+            pins.pin[pins.label[pin]] = pin
+        pin = pins.next[pin]
+    pin = pins.head[b]
+    while pin >= 0:
+        after = pins.next[pin]
+        label = pins.label[pin]
+        if pins.at[pin] < 0:
+            pass
+        elif pins.seen[label] != name:
+            pins.at[pin] = a
+            pins.next[pin] = pins.head[a]
+            pins.head[a] = pin
+        else:
+            shared += pins.weight[label]
+            remove_pin(pins, pin)
+            mine = pins.pin[label]
+            if pins.kept[label] == 1:
+                if pins.held[label] == 1:
+                    remove_pin(pins, mine)
+            elif pins.held[label] == 2:  # a bond from now on
+                remove_pin(pins, mine)
+                other = pins.order[pins.start[label]]
+                slot = pins.at[other]
+                remove_pin(pins, other)
+                link(bonds, 2 * (first_bond + label), a)
+                link(bonds, 2 * (first_bond + label) + 1, slot)
+        pin = after
+    pins.head[b] = -1
+    return shared
+
+
+@njit(nogil=True)
+def find_neighbours(bonds, pins, found, slot, name):
+    """Fill `found` for a value; return how many neighbours it has. Parallel bonds become one."""
+    count = 0
+    half, before = bonds.head[slot], -1
+    while half >= 0:
+        after = bonds.next[half]
+        other = bonds.at[half ^ 1]
+        if bonds.at[half] >= 0 and found.seen[other] != name:
+            found.seen[other] = name
+            found.bond[other] = half >> 1
+            found.saved[other] = bonds.weight[half >> 1]
+            found.slots[count] = other
+            count += 1
+            before = half
+        else:
+            if bonds.at[half] >= 0:
+                found.saved[other] += bonds.weight[half >> 1]
+                bonds.weight[found.bond[other]] = found.saved[other]
+                bonds.at[half] = bonds.at[half ^ 1] = -1
+            if before < 0:
+                bonds.head[slot] = after
+            else:
+                bonds.next[before] = after
+        half = after
+    bonds.degree[slot] = count
+    return find_by_pins(pins, found, slot, name, count)
+
+
+@njit(nogil=True)
+def find_by_pins(pins, found, slot, name, count):
+    """Add to `found` what hyper labels give."""
+    crowded = False
+    pin, before = pins.head[slot], -1
+    while pin >= 0:
+        after = pins.next[pin]
+        if pins.at[pin] < 0:
+            if before < 0:
+                pins.head[slot] = after
+            else:
+                pins.next[before] = after
+        else:
+            before = pin
+            label = pins.label[pin]
+            if pins.held[label] > FEW:
+                crowded = True
+                pins.seen[label] = name
+            else:
+                start = pins.start[label]
+                for k in range(start, start + pins.held[label]):
+                    other = pins.at[pins.order[k]]
+                    if other != slot:
+                        if found.seen[other] != name:
+                            found.seen[other] = name
+                            found.saved[other] = 0.0
+                            found.slots[count] = other
+                            count += 1
+                        found.saved[other] += 0.5 * pins.weight[label]
+        pin = after
+    if crowded:
+        weigh_crowded(pins, found, name, count)
+    return count
+
+
+@njit(nogil=True)
+def weigh_crowded(pins, found, name, count):
+    """Add to the neighbours found the labels of very many holders."""
+    for k in range(count):
+        slot = found.slots[k]
+        pin = pins.head[slot]
+        while pin >= 0:
+            label = pins.label[pin]
+            if pins.at[pin] >= 0 and pins.seen[label] == name and pins.held[label] > FEW:
+                found.saved[slot] += 0.5 * pins.weight[label]
+            pin = pins.next[pin]
+
+
+@njit(nogil=True)
+def huge_score(made, left, right, alpha):
+    """Return the score without noise from logarithms; see `greedy_network.huge_score`."""
+    top = max(made, left, right)
+    value = math.exp2(made - top) / alpha
+    value -= alpha * (math.exp2(left - top) + math.exp2(right - top))
+    if value == 0.0:
+        return 0.0
+    return math.copysign(math.log(abs(value)) + top * LN2, value)
+
+
+@njit(nogil=True)
+def score_of(values, found, slot, other, alpha):
+    """Return the score without noise of joining the values of two slots."""
+    left, right = values.size[slot], values.size[other]
+    made = left + right - 2.0 * found.saved[other]
+    if made > HUGE or left > HUGE or right > HUGE:
+        return huge_score(made, left, right, alpha)
+    value = math.exp2(made) / alpha - (values.power[slot] + values.power[other]) * alpha
+    return math.log1p(value) if value >= 0.0 else -math.log1p(-value)
+
+
+@njit(nogil=True)
+def run_trial(
+    at, next_half, weight, pin_at, pin_label, pin_start, pin_weight, kept, leaf_size, first_codes,
+    first_scores, noise, alpha, temperature, offset, limit, pairs,
+):  # fmt: skip
+    """Run one trial; return log2 of its cost, or inf once that reached `limit`."""
+    n = len(leaf_size)
+    bonds = bonds_of(at, next_half, weight, n)
+    pins = pins_of(pin_at, pin_label, pin_start, pin_weight, kept, n)
+    found = Found(np.full(n, -1), np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64))
+    values = Values(
+        leaf_size.copy(), np.exp2(np.minimum(leaf_size, HUGE)), np.arange(n), slots_of(n)
+    )
+    scores, codes, used = first_heap(first_scores, first_codes, n)
+    limited = limit < math.inf
+    unit, total = limit if limited else -math.inf, 0.0
+    made, rest = 0, False
+    while made < n - 1:
+        if used == 0:  # no neighbours left: by size from here
+            rest = True
+            used = push_all(scores, codes, values, n + made)
+        i, j, used = pop_pair(scores, codes, used, 2 * n - 1, rest)
+        a, b = values.slots[i], values.slots[j]
+        if a < 0 or b < 0:
+            continue
+        if bonds.degree[a] < bonds.degree[b]:
+            a, b = b, a
+        name = n + made
+        pairs[2 * made], pairs[2 * made + 1] = i, j
+        made += 1
+        step = join(values, bonds, pins, a, b, name, len(weight) - len(kept))
+        values.slots[i] = values.slots[j] = -1
+        if step > unit:
+            if limited:
+                return math.inf
+            total *= math.exp2(unit - step)
+            unit = step
+        total += math.exp2(step - unit)
+        if limited and total >= 1.0:
+            return math.inf
+        if rest:
+            push(scores, codes, used, values.size[a], name)
+            used += 1
+            continue
+        count = find_neighbours(bonds, pins, found, a, name)
+        scores, codes = grown(scores, codes, used, count)
+        for k in range(count):
+            score = score_of(values, found, a, found.slots[k], alpha)
+            partner = values.names[found.slots[k]]
+            if temperature > 0.0:
+                key = partner * FIRST + name * SECOND + offset
+                score += temperature * noise[key & (len(noise) - 1)]
+            push(scores, codes, used, score, partner * (2 * n - 1) + name)
+            used += 1
+    return unit + math.log2(total) if total > 0.0 else -math.inf
+
+
+@njit(nogil=True)
+def join(values, bonds, pins, a, b, name, first_bond):
+    """Join the values of two slots into the first; return log2 of the multiply-adds."""
+    bond = join_bonds(bonds, a, b)
+    shared = bond + join_pins(pins, bonds, a, b, name, first_bond)
+    step = values.size[a] + values.size[b] - shared
+    values.size[a] = step - bond
+    values.power[a] = math.exp2(min(step - bond, HUGE))
+    values.slots[name], values.names[a] = a, name
+    return step
+
+
+@njit(nogil=True)
+def pop_pair(scores, codes, used, values, rest):
+    """Take a pair out of the heap, or the two least values; return it and what stays."""
+    code = pop(scores, codes, used)
+    if rest:
+        return code, pop(scores, codes, used - 1), used - 2
+    return code // values, code % values, used - 1
+
+
+@njit(nogil=True)
+def push_all(scores, codes, values, count):
+    """Fill the heap with the values there are, by size; return how many."""
+    used = 0
+    for name in range(count):
+        if values.slots[name] >= 0:
+            push(scores, codes, used, values.size[values.slots[name]], name)
+            used += 1
+    return used
+
+
+@njit(nogil=True)
+def first_heap(first_scores, first_codes, n):
+    """Return the heap of the pairs to start with."""
+    used = len(first_scores)
+    scores, codes = grown(np.empty(0), np.empty(0, np.int64), 0, used + 8 * n)
+    scores[:used], codes[:used] = first_scores, first_codes
+    for k in range(used // 2 - 1, -1, -1):
+        sift_down(scores, codes, used, k)
+    return scores, codes, used
+
+
+@njit(nogil=True)
+def slots_of(n):
+    """Return the slots of all values before the first join."""
+    slots = np.full(2 * n - 1, -1)
+    slots[:n] = np.arange(n)
+    return slots
+
+
+@njit(nogil=True)
+def bonds_of(at, next_half, weight, n):
+    """Return the bonds before the first join."""
+    head, degree = np.full(n, -1), np.zeros(n, np.int64)
+    for half in range(len(at)):
+        if at[half] >= 0:
+            head[at[half]] = half
+            degree[at[half]] += 1
+    return Bonds(at.copy(), next_half.copy(), head, weight.copy(), degree)
+
+
+@njit(nogil=True)
+def pins_of(at, label, start, weight, kept, n):
+    """Return the pins before the first join; those of a label stand together."""
+    head, after = np.full(n, -1), np.empty(len(at), np.int64)
+    for pin in range(len(at)):
+        after[pin] = head[at[pin]]
+        head[at[pin]] = pin
+    count = start[1:] - start[:-1]
+    seen, pin_of = np.full(len(kept), -1), np.empty(len(kept), np.int64)
+    order, where = np.arange(len(at)), np.arange(len(at))
+    return Pins(
+        at.copy(), after, head, label, order, where, start, count, weight, kept, seen, pin_of
+    )
