@@ -139,6 +139,11 @@ class Post:
                 self._sent = self._send()
 
 
+def check_cluster(address: str, timeout: float) -> None:
+    """Raise `DeviceError` unless a scheduler answers at `address` within `timeout` seconds."""
+    _client(address, timeout).close()
+
+
 def _client(address: str, timeout: float) -> Any:
     try:
         from distributed import Client

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -146,6 +147,18 @@ def resume_contraction(
         plan = Plan.from_dict(manifest.plan)
         values = run.inputs(manifest)
         return _contract_in(run, plan, values, manifest, scheduler or Serial(), progress)
+
+
+def plan_of_run(folder: str | os.PathLike[str]) -> Plan | None:
+    """Return the plan that was begun in a folder, its labels numbered; None if none was.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is damaged.
+    """
+    manifest = RunFolder(Path(folder)).manifest()
+    return None if manifest is None else Plan.from_dict(manifest.plan)
 
 
 def _contract_in(

@@ -613,7 +613,7 @@ def test_a_cluster_gives_the_same_bits(tmp_path: Path) -> None:
     plan, arrays = chain(160, 8, (16, 8))
     want = run_alone(plan, arrays)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         dask = Dask(address=cluster.scheduler_address)
         np.testing.assert_array_equal(contract_with(plan, arrays, scheduler=dask), want)

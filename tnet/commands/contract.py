@@ -1,0 +1,276 @@
+"""`tnet contract`: a network contracted to a tensor or a number, by one worker or by many."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contraction.errors import InputError, MemoryBudgetError
+from tnet.console import Console, ExitCode, format_bytes, format_seconds
+from tnet.options import (
+    UsageError,
+    add_command,
+    output_path,
+    parse_count,
+    parse_seconds,
+    parse_size,
+)
+
+if TYPE_CHECKING:
+    from contraction import Plan, Spec
+    from contraction.workers.schedulers import Scheduler
+    from tnet.contraction_source import Contraction
+
+SUFFIXES = (".npy", ".npz")
+SECONDS_TO_ANSWER = 5.0  # of a scheduler
+LEAST_SLICES = 2
+
+
+def register(subparsers: Any) -> None:
+    """Add `tnet contract`."""
+    parser = add_command(
+        subparsers,
+        "contract",
+        run,
+        help="contract a network to a tensor or a number, with many workers",
+        description="Contract SOURCE: a .tnet network, or a .json plan or an equation such as "
+        "'ab,bc->ac' followed by a file for each array. A number is printed, a tensor written "
+        "to --out. With --run every finished part is kept, and the same command, or --resume, "
+        "goes on after whatever stopped it.",
+    )
+    parser.add_argument("source", metavar="NET|PLAN|EQUATION", nargs="?")
+    parser.add_argument("arrays", metavar="ARRAY", nargs="*", help="files of a plan or equation")
+    parser.add_argument("--out", metavar="FILE", help="file for the result: .npy or .npz")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--memory", type=parse_size, metavar="4GiB", help="of each worker, at most")
+    parser.add_argument("--budget", type=parse_seconds, metavar="10s", help="time for the search")
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument("--workers", type=parse_count, metavar="N", help="worker processes")
+    workers.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster")
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument("--run", metavar="DIR", help="folder that keeps what is done")
+    folder.add_argument("--resume", metavar="DIR", help="go on in a folder of --run")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Check everything, plan, contract, and write or print the result."""
+    out = _output(args)
+    if args.resume is not None:
+        return _resume(args, out, console)
+    if args.source is None:
+        raise UsageError("name a network, a plan or an equation, or give --resume DIR.")
+    if args.scheduler is not None:
+        _check_cluster(args)
+    found, files = _read(args.source, args.arrays)
+    dtype = found.dtype or _common_dtype(files)
+    _check_result(found.spec, dtype, out, args)
+    arrays = [data.array for data in files] if files else _network_arrays(args.source)
+    plan = _plan(args, found, arrays, dtype)
+    from contraction import contract_with
+
+    start = time.perf_counter()
+    with _working(args.run, console) as progress:
+        result = contract_with(
+            plan,
+            arrays,
+            scheduler=_scheduler(args, plan),
+            folder=args.run,
+            progress=progress,
+        )
+    facts = {
+        "source": args.source,
+        "flops": plan.flops,
+        "slices": plan.num_slices,
+        "peak_bytes": plan.peak_bytes(arrays),
+    }
+    return _answer(result, facts, time.perf_counter() - start, out, args.run, console)
+
+
+def _resume(args: argparse.Namespace, out: Path | None, console: Console) -> int:
+    given = {"--memory": args.memory, "--budget": args.budget, "a network": args.source}
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--resume goes on with what was begun; leave out {name}.")
+    if args.scheduler is not None:
+        _check_cluster(args)
+    from contraction import resume_contraction
+    from contraction.workers.running import plan_of_run
+
+    plan = plan_of_run(args.resume)
+    if plan is None:
+        raise InputError(f"no contraction was begun in {args.resume!r}; begin with --run.")
+    start = time.perf_counter()
+    with _working(args.resume, console) as progress:
+        result = resume_contraction(
+            args.resume, scheduler=_scheduler(args, plan), progress=progress
+        )
+    facts = {"source": args.resume, "flops": plan.flops, "slices": plan.num_slices}
+    return _answer(result, facts, time.perf_counter() - start, out, args.resume, console)
+
+
+def _output(args: argparse.Namespace) -> Path | None:
+    if args.out is None:
+        return None
+    out = output_path(args.out, suffixes=SUFFIXES)
+    if out.exists() and not args.overwrite:
+        raise UsageError(f"{args.out!r} exists.", hint="--overwrite replaces it")
+    return out
+
+
+def _check_cluster(args: argparse.Namespace) -> None:
+    from contraction.workers.cluster import check_cluster
+
+    check_cluster(args.scheduler, SECONDS_TO_ANSWER)
+
+
+def _read(source: str, names: Sequence[str]) -> tuple[Contraction, list[Any]]:
+    """Return what is to be contracted, and the opened files of its arrays."""
+    from tnet.contraction_source import read_contraction
+    from tnet.inputs import open_array
+
+    files = [open_array(name) for name in names]
+    if "->" in source:
+        return read_contraction(source, shapes=[data.shape for data in files]), files
+    found = read_contraction(source)
+    is_network = source.endswith(".tnet")
+    if is_network and files:
+        raise UsageError(f"{source!r} holds its own arrays; leave out {names[0]!r}.")
+    if not is_network and len(files) != len(found.spec.inputs):
+        raise UsageError(
+            f"{source!r} has {len(found.spec.inputs)} inputs, and {len(files)} files were given.",
+            hint="name one file for each input, in order",
+        )
+    for i, (data, shape) in enumerate(zip(files, found.spec.shapes, strict=not is_network)):
+        if data.shape != shape:
+            raise InputError(f"{names[i]!r} has shape {data.shape}, input {i} needs {shape}.")
+    return found, files
+
+
+def _common_dtype(files: Sequence[Any]) -> str:
+    import numpy as np
+
+    from contraction.arrays import DTYPES
+
+    kinds = [data.dtype if data.dtype in DTYPES else "float64" for data in files]
+    return str(np.result_type(*kinds)) if kinds else "float64"
+
+
+def _network_arrays(source: str) -> list[Any]:
+    import tnet
+
+    net = tnet.load(source)
+    return [net.arrays[node] for node in net.structure.node_names]
+
+
+def _check_result(spec: Spec, dtype: str, out: Path | None, args: argparse.Namespace) -> None:
+    """Refuse a result that fits no memory, or that nobody would see."""
+    import numpy as np
+
+    from tnet.memory import available_memory
+
+    size, free = math.prod(spec.shape), available_memory()
+    needed = size * np.dtype(dtype).itemsize
+    if needed > free:
+        raise MemoryBudgetError(
+            f"the result has shape {spec.shape} and needs {format_bytes(min(needed, 1 << 300))}; "
+            f"{format_bytes(free)} of memory are free."
+        )
+    if size != 1 and out is None and args.run is None:
+        raise UsageError(
+            f"the result is a tensor of shape {spec.shape}.", hint="say where it goes: --out FILE"
+        )
+
+
+def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], dtype: str) -> Plan:
+    """Return the plan of the run folder, that of the source, or the best one found."""
+    import contraction
+    from contraction.workers.running import plan_of_run
+    from tnet.memory import allowed_memory
+
+    if args.run is not None:
+        begun = plan_of_run(args.run)
+        if begun is not None:
+            if begun.spec.canonical != found.spec.canonical:
+                raise InputError(
+                    f"{args.run!r} holds another contraction than {args.source!r}; name a new one."
+                )
+            return begun
+    share = allowed_memory(None) // (args.workers or 1)
+    limit = args.memory or share
+    plan = found.plan
+    options: dict[str, Any] = {} if args.budget is None else {"budget": args.budget}
+    if plan is None and args.memory is None:
+        plan = contraction.plan(found.spec, dtype=dtype, **options)
+    if plan is None or plan.peak_bytes(arrays) > limit:
+        plan = contraction.plan(found.spec, dtype=dtype, memory=limit, **options)
+    if plan.peak_bytes(arrays) > share:
+        raise MemoryBudgetError(
+            f"each of {args.workers or 1} workers needs {format_bytes(plan.peak_bytes(arrays))}, "
+            f"and {format_bytes(share)} of memory are free for each; use fewer workers or a "
+            "smaller --memory."
+        )
+    return plan
+
+
+def _scheduler(args: argparse.Namespace, plan: Plan) -> Scheduler:
+    from contraction import Dask, Processes, Serial, Threads
+
+    if args.scheduler is not None:
+        return Dask(address=args.scheduler, timeout=SECONDS_TO_ANSWER)
+    if args.workers is not None:
+        return Processes(workers=args.workers)
+    if args.threads is not None and plan.num_slices >= LEAST_SLICES:
+        return Threads(workers=args.threads)
+    return Serial(blas_threads=args.threads)
+
+
+@contextmanager
+def _working(folder: str | None, console: Console) -> Iterator[Any]:
+    """Show progress, and say after an interrupt how to go on."""
+    try:
+        with console.progress(100, "contract, %") as bar:
+            yield lambda done, total: bar.update(100 * done // total, f"{done} of {total} tasks")
+    except (KeyboardInterrupt, SystemExit):
+        if folder is not None:
+            name = shlex.quote(folder)
+            console.note(f"what is done is kept; tnet contract --resume {name} goes on with it")
+        raise
+
+
+def _answer(
+    result: Any,
+    facts: dict[str, Any],
+    seconds: float,
+    out: Path | None,
+    folder: str | None,
+    console: Console,
+) -> int:
+    """Write the result, and say what it is."""
+    import numpy as np
+
+    from contraction.atomic import write_with
+    from contraction.workers.folder import save_array
+
+    norm = float(np.linalg.norm(result))
+    if out is not None and out.suffix == ".npy":
+        save_array(out, result)
+    elif out is not None:
+        write_with(out, lambda stream: np.savez(stream, result=result))
+    where = out if out is not None else None if folder is None else Path(folder) / "result.npy"
+    document: dict[str, Any] = {**facts, "shape": result.shape, "dtype": str(result.dtype)}
+    if result.size == 1:
+        document["value"] = result.reshape(-1)[0].item()
+        console.out(str(document["value"]))
+    else:
+        sizes = " x ".join(map(str, result.shape))
+        console.out(f"{sizes}, {result.dtype}, norm {norm:.6g}")
+    console.note(f"contracted in {format_seconds(seconds)}" + (f": {where}" if where else ""))
+    document |= {"norm": norm, "seconds": seconds, "out": None if where is None else str(where)}
+    console.result(document)
+    return ExitCode.DONE
