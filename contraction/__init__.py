@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from contraction.reuse.environments import environments as environments
     from contraction.reuse.environments import value_and_gradients as value_and_gradients
     from contraction.reuse.evaluation import Evaluation as Evaluation
+    from contraction.reuse.precision import MixedResult as MixedResult
+    from contraction.reuse.precision import mixed_run as mixed_run
     from contraction.search.compiled import compile_kernels as compile_kernels
     from contraction.slices import SliceJob as SliceJob
     from contraction.slices import slice_job as slice_job
@@ -53,6 +55,7 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.reuse.batching": ["batched"],
         "contraction.reuse.environments": ["environments", "value_and_gradients"],
         "contraction.reuse.evaluation": ["Evaluation"],
+        "contraction.reuse.precision": ["MixedResult", "mixed_run"],
         "contraction.search.compiled": ["compile_kernels"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],

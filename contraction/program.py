@@ -129,6 +129,19 @@ def step_ways(
     return rival_ways(tree, _loads(canonical, tree, None)[1], model, step)
 
 
+def chosen_ways(
+    canonical: Canonical,
+    pairs: Sequence[tuple[int, int]],
+    model: CostModel,
+    fixed: Mapping[int, Way],
+) -> list[Way]:
+    """Return the way of every step, as `compile_program` chooses it."""
+    tree = build_tree(canonical, pairs)
+    width = 6 if len(pairs) <= 1000 else 2
+    orders = _loads(canonical, tree, None)[1]
+    return choose_ways(tree, orders, model, width=width, fixed=fixed)[0]
+
+
 def _loads(
     canonical: Canonical, tree: Tree, layouts: Layouts | None
 ) -> tuple[tuple[Load, ...], list[Order], list[Shape]]:
