@@ -156,6 +156,14 @@ class Library:
             return x.contiguous()
         return x if x.flags.c_contiguous else x.copy()
 
+    def matmul(self, step: Step) -> Binary:
+        """Return the matrix product; its result lies in C order."""
+        if self.name == "numpy" and (_turned(step.view_left) or _turned(step.view_right)):
+            # NumPy would lay out the batch axes as on the operand
+            matmul: Binary = partial(np.matmul, order="C")
+            return matmul
+        return operator.matmul
+
     def multiply(self, step: Step) -> Binary:
         """Return the element-wise product; its result lies in C order."""
         if step.view_left.axes is None and step.view_right.axes is None:
@@ -174,6 +182,14 @@ class Library:
             fused = partial(np.einsum, step.subscripts)
             return lambda a, b: contiguous(fused(a, b))
         return lambda a, b: contiguous((a * b).sum(axes))
+
+
+def _turned(view: View) -> bool:
+    """Tell whether a view permutes the batch axes of a matrix product."""
+    if view.axes is None or view.copied:
+        return False
+    batch = view.axes[:-2]
+    return list(batch) != sorted(batch)
 
 
 class Stages(NamedTuple):
@@ -268,8 +284,9 @@ _SWAP = operator.methodcaller("swapaxes", -2, -1)
 
 def _kernel(step: Step, library: Library) -> Binary:
     a, b = _view(step.view_left, library), _view(step.view_right, library)
+    act: Binary
     if step.kernel is Kernel.MATMUL:
-        act: Binary = operator.matmul
+        act = library.matmul(step)
     elif step.kernel is Kernel.MULTIPLY:
         act = library.multiply(step)
     else:
