@@ -247,9 +247,11 @@ class Timer:
     def best(self, call: Callable[[], Any], *, repeats: int = REPEATS) -> float:
         """Return the least seconds of a call, which is made once before it is timed."""
         self.once(call, 1)
-        least = self.once(call, 1)
-        count = max(1, int(SPAN / max(least, 1e-8)))
-        return min(self.once(call, count) for _ in range(repeats))
+        count, least = 1, self.once(call, 1)
+        while count * least < SPAN / 2:  # a first call tells little of the next
+            count = max(2 * count, min(32 * count, int(SPAN / max(least, 1e-8))))
+            least = self.once(call, count)
+        return min(least, *(self.once(call, count) for _ in range(repeats)))
 
 
 def fit(

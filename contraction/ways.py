@@ -57,6 +57,7 @@ class _Seen(NamedTuple):
     inner: Order
     copied: Copy
     seconds: float
+    views: tuple[int, int] = (0, 0)  # reshapes and permutations as the left, as the right operand
 
 
 class StepWays:
@@ -83,10 +84,11 @@ class StepWays:
             yield from self._reduce(left, right)
 
     def _multiply(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
+        views = ((len(left) > 1) + (len(right) > 1)) * self.model.view
         for order in self._merged(left, right):
             runs, across = zip(*(_run(x, order, self.sizes) for x in (left, right)), strict=True)
             volume = self.b * self.m * self.n
-            seconds = self.model.multiply(volume, min(runs), across=any(across))
+            seconds = self.model.multiply(volume, min(runs), across=any(across)) + views
             yield seconds, order, Way(Kernel.MULTIPLY, False, singles(order), (), (), ())
 
     def _reduce(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
@@ -98,6 +100,7 @@ class StepWays:
         fates = itertools.takewhile(lambda x: (x in summed) is along, reversed(big))
         run = min(run, self._volume(tuple(fates)))  # kept and summed labels are walked apart
         seconds = self.model.multiply_sum(volume, run, along=along, across=across, outer=outer)
+        seconds += ((len(left) > 1) + (len(right) > 1)) * self.model.view
         held = set(big)
         extra = tuple(x for x in small if x not in held)
         kept = tuple(x for x in big if x not in summed)
@@ -133,16 +136,26 @@ class StepWays:
         if last != BATCH and sums == [k]:
             # reading across the memory costs the packing of the product some locality
             across = last == KEPT and len(blocks) > 1
-            views = (len(blocks) > 1) * self.model.view
-            views += across * self._volume(order) * self.model.turned
+            seconds = across * self._volume(order) * self.model.turned
+            views = self._views(order, blocks)
             if len(kept) <= 1:
-                yield _Seen((), kept[0] if kept else (), Copy.NONE, views)
+                yield _Seen((), kept[0] if kept else (), Copy.NONE, seconds, views)
                 return
             inner = kept[-1] if last == KEPT else max(kept, key=self._volume)
             outer = tuple(labels for labels in kept if labels is not inner)
-            yield _Seen(outer, inner, Copy.NONE, views)
+            yield _Seen(outer, inner, Copy.NONE, seconds, (1, 1))
         ends = next((what for what, _ in reversed(blocks) if what != BATCH), SUMMED)
         yield from self._copies(order, kept, k, ends)
+
+    def _views(self, order: Order, blocks: list[tuple[int, Order]]) -> tuple[int, int]:
+        """Return whether an operand must be reshaped or permuted on the left, on the right."""
+        if len(blocks) == len(order):  # every group of labels is one axis already
+            ends = blocks[-2:]
+            if len(ends) == 2 and {what for what, _ in ends} == {KEPT, SUMMED}:
+                return (0, 1) if ends[1][0] == SUMMED else (1, 0)
+            if len(ends) == 1 and self.b * self.m * self.n == 1:
+                return 0, 0
+        return 1, 1
 
     def _copies(self, order: Order, kept: list[Order], k: Order, ends: int) -> Iterator[_Seen]:
         size, copy = self._volume(order), self.model.copy
@@ -166,8 +179,11 @@ class StepWays:
         loops = math.prod([self._volume(labels) for labels in outer])
         batch = self.b * loops
         m, n = self._volume(a.inner), self._volume(b.inner)
-        looks, matmul = a.seconds + b.seconds, self.model.matmul
-        seconds = (looks + matmul(batch, m, n, self.k), looks + matmul(batch, n, m, self.k))
+        looks, matmul, view = a.seconds + b.seconds, self.model.matmul, self.model.view
+        seconds = (
+            looks + (a.views[0] + b.views[1]) * view + matmul(batch, m, n, self.k),
+            looks + (b.views[0] + a.views[1]) * view + matmul(batch, n, m, self.k),
+        )
         for groups in self._batches(left, right, a, b, outer):
             flat = tuple(x for labels in groups for x in labels)
             for swapped in (False, True):
