@@ -10,7 +10,7 @@ from typing import Any
 from contraction.cost import CostModel, model_for
 from contraction.errors import MemoryBudgetError
 from contraction.execute import Runner, bind, is_plain
-from contraction.loop_program import LoopProgram, fitting_loops
+from contraction.loop_program import LoopProgram, fitting_loops, peak_of_loops
 from contraction.loops import loop_order, sliced_canonical
 from contraction.memory import peak_size
 from contraction.program import Layouts, Program, compile_program
@@ -54,6 +54,7 @@ class Compiled:
         self.library, self.device, self.dtype, self.max_size = library, device, dtype, max_size
         self._runners: dict[tuple[str, Layouts | None], tuple[Runner, Program]] = {}
         self._loops: dict[tuple[str, Layouts | None], LoopProgram] = {}
+        self._part_runners: dict[tuple[str, Layouts | None], list[Runner]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.library, self.device, self.dtype, self.max_size, self.tuned
@@ -87,6 +88,10 @@ class Compiled:
         """Return the program bound to a library for inputs in these orders, and its peak."""
         runner, program = self._bound(name, layouts)
         return runner, program.peak_size
+
+    def program_for(self, name: str, layouts: Layouts | None) -> Program:
+        """Return the steps that `runner` runs, of a plan without slices."""
+        return self._bound(name, layouts)[1]
 
     def _bound(self, name: str, layouts: Layouts | None) -> tuple[Runner, Program]:
         found = self._runners.get((name, layouts))
@@ -137,7 +142,12 @@ class Compiled:
         if memory is not None:
             self._check_staged(arrays, memory)
         values, name, layouts = stage(arrays, spec, self._sliced_inputs())
-        return SliceJob(self.loops(name, layouts), dict(enumerate(values)), {}, name, values[0])
+        program = self.loops(name, layouts)
+        runners = self._part_runners.get((name, layouts))
+        if runners is None:
+            runners = [bind(part.program, name) for part in program.parts]
+            self._part_runners[name, layouts] = runners
+        return SliceJob(program, dict(enumerate(values)), {}, name, values[0], runners)
 
     def peak_bytes(self, arrays: Sequence[Any]) -> int:
         """Return the bytes that a run on `arrays` allocates at its peak; `Plan` says more."""
@@ -150,8 +160,8 @@ class Compiled:
         return tuple(i for i, labels in enumerate(inputs) if not gone.isdisjoint(labels))
 
     def _staged_peak(self, wanted: Needed) -> int:
-        if self.slices:  # a job holds its inputs to the end
-            return self.loops(wanted.name, wanted.layouts).peak_size + sum(wanted.owned)
+        if self.slices:
+            return peak_of_loops(self.loops(wanted.name, wanted.layouts), wanted.owned)
         program = self._bound(wanted.name, wanted.layouts)[1]
         return peak_size(program.loads, program.steps, wanted.owned, library=wanted.name)
 

@@ -279,19 +279,30 @@ def _totals(
     piece = math.prod(slot)
     seconds += times[-1] * model.multiply(piece, piece, across=False)
     written += times[-1] * piece
-    return made._replace(write_size=written, seconds=seconds, peak_size=_peak(made))
+    return made._replace(write_size=written, seconds=seconds, peak_size=peak_of_loops(made))
 
 
-def _peak(made: LoopProgram) -> int:
-    """Return the most entries alive in a run: kept values, the part at work, and the result."""
+def peak_of_loops(made: LoopProgram, owned: Sequence[int] = ()) -> int:
+    """Return the most entries alive in a run: kept values, the part at work, and the result.
+
+    Parameters
+    ----------
+    made
+        The program.
+    owned
+        For each input the entries of a copy made for the run. It is held until the parts that
+        are done once are through, and to the end where a loop needs it.
+    """
     result = math.prod(made.shape)
     results = result * (2 if made.overlapping and len(made.chunks) > 1 else 1)
-    kept, peak = 0, results
+    looped = {t.value for part in made.parts if part.depth for t in part.takes if not t.made}
+    held = sum(size for value, size in enumerate(owned) if value in looped)
+    kept, peak = 0, sum(owned)
     for part in made.parts:
-        alive = kept + (results if part.depth else 0)
+        alive = kept + (held + results if part.depth else sum(owned))
         peak = max(peak, alive + part.peak_size)
         kept += part.size
-    return max(peak, results + kept + _adding(made))
+    return max(peak, held + results + kept + _adding(made))
 
 
 def _adding(made: LoopProgram) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import InputError
-from contraction.execute import Library, bind
+from contraction.execute import Library, Runner, bind
 from contraction.loop_program import LoopPart, LoopProgram, Take
 from contraction.loops import sliced_canonical as sliced_canonical
 
@@ -49,16 +49,23 @@ class SliceJob:
     """
 
     def __init__(
-        self, program: LoopProgram, inputs: Values, kept: Values, name: str, like: Array
+        self,
+        program: LoopProgram,
+        inputs: Values,
+        kept: Values,
+        name: str,
+        like: Array,
+        runners: Sequence[Runner] = (),
     ) -> None:
         self._program, self._name, self._like = program, name, like
         self.count, self.chunks = program.num_slices, program.chunks
         self._library = Library(name)
-        for part in program.parts:
+        bound = runners or [bind(part.program, name) for part in program.parts]
+        every = list(zip(program.parts, bound, strict=True))
+        for part, runner in every:
             if not part.depth and part.value not in kept:
-                runner = bind(part.program, name)
                 kept[part.value] = runner(self._gather(part, inputs, kept, ()))
-        self._parts = [(part, bind(part.program, name)) for part in program.parts if part.depth]
+        self._parts = [(part, runner) for part, runner in every if part.depth]
         takes = [take for part, _ in self._parts for take in part.takes]
         self._inputs = {take.value: inputs[take.value] for take in takes if not take.made}
         self._kept = kept
