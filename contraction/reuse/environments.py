@@ -14,6 +14,7 @@ from contraction.reuse.passes import (
     checked,
     conjugated,
     fits,
+    one,
     schedule_of,
     wanted_leaves,
 )
@@ -136,7 +137,7 @@ def _derived(
         tree, weighted = (plan.spec.canonical, plan.pairs), cotangent is not None
         bound = bound_messages(*tree, name, layouts, every, weighted)
         if not weighted and not fits(bound, valued, entries):
-            cotangent = arrays_.namespace(values[0]).ones((), dtype=values[0].dtype)
+            cotangent = one(values[0])
             bound = bound_messages(*tree, name, layouts, every, True)
         schedule = schedule_of(bound, valued, entries)
         value, found = both_passes(bound, schedule, values, cotangent, valued=valued)

@@ -148,9 +148,14 @@ def checked(
             "the weight of each of its entries."
         )
     elif len(values) == 1 and not spec.output:
-        one: Any = arrays_.namespace(values[0])
-        cotangent = one.ones((), dtype=values[0].dtype, device=values[0].device)
+        cotangent = one(values[0])
     return values, cotangent, name, None if plain else memory_orders(values, name)
+
+
+def one(like: Any) -> Any:
+    """Return the number one as an array beside `like`."""
+    xp: Any = arrays_.namespace(like)
+    return xp.ones((), dtype=like.dtype, device=like.device)
 
 
 def _weighted(spec: Spec, values: list[Any], given: Any, name: str) -> tuple[list[Any], Any]:

@@ -297,4 +297,5 @@ def _unbeaten(rows: Table, limit: int | None) -> Table:
     if len(rows) <= MOST or (len(rows) <= ALL and limit is None):
         return rows
     order = np.argsort(rows[:, WORK], kind="stable")
-    return rows[order[np.linspace(0, len(rows) - 1, MOST).astype(int)]]
+    spread: Table = rows[order[np.linspace(0, len(rows) - 1, MOST).astype(int)]]
+    return spread

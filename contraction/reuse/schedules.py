@@ -30,13 +30,13 @@ def schedule_keeping(
 ) -> Schedule:
     """Return the schedule that frees what is not in `kept` after its use going up.
 
-    Values that only the way down uses, and results, are kept in any case (`always_kept`). Where the way down needs such a value it is made again, with all values under it that are
-    not there any more; these then stay until the way down has used them.
+    Results, and values that only the way down uses, are kept in any case (`always_kept`).
+    Where the way down needs a value that is gone it is made again, with all values under it
+    that are gone too; these then stay until the way down has used them.
     """
     needed = needed_values(messages, results)
-    up = _made_for(
-        messages, range(messages.inputs + 1, 2 * messages.inputs), unused(messages, needed)
-    )
+    every = range(messages.inputs + 1, 2 * messages.inputs)
+    up = _made_for(messages, every, {v for v in every if v not in needed})
     down: list[int] = []
     there = {*kept, *always_kept(messages, results, needed)}
     for value in downward(messages, needed):
@@ -64,11 +64,6 @@ def always_kept(messages: Messages, results: Iterable[int], needed: Collection[i
     first, end = messages.inputs + 1, 2 * messages.inputs
     kept = {v for v in results if first <= v < end}
     return kept | {v for v in needed if first <= v < end and messages.parents[v] not in needed}
-
-
-def unused(messages: Messages, needed: Collection[int]) -> set[int]:
-    """Return the upward values that nothing needs."""
-    return {v for v in range(messages.inputs + 1, 2 * messages.inputs) if v not in needed}
 
 
 def downward(messages: Messages, needed: Collection[int]) -> list[int]:

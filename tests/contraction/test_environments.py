@@ -1,10 +1,13 @@
 """Environments against the definition: a contraction is linear in each input, so unit inputs."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contraction import environments, plan, value_and_gradients
+from contraction import Spec, environments, plan, value_and_gradients
+from contraction.errors import BackendError, InputError, ShapeError
+from contraction.reuse.passes import bound_messages, schedule_of
 from contractions import by_units, full, random_arrays, specs
 from strategies import NAMESPACES, seeds
 
@@ -68,3 +71,82 @@ def test_slices_add_up(spec, seed, namespace, data) -> None:
     np.testing.assert_allclose(np.asarray(makes[0]), np.asarray(wants[0]), rtol=1e-9, atol=1e-9)
     for made, want in zip(makes[1], wants[1], strict=True):
         np.testing.assert_allclose(np.asarray(made), np.asarray(want), rtol=1e-9, atol=1e-9)
+
+
+def chains(length: int, rank: int, size: int) -> Spec:
+    """The inner product of two tensor trains."""
+    inputs = [[f"{k}{i}", f"s{i}", f"{k}{i + 1}"] for k in "ab" for i in range(length)]
+    ends = {f"{k}{i}" for k in "ab" for i in (0, length)}
+    inputs = [[x for x in labels if x not in ends] for labels in inputs]
+    sizes = {x: size if x[0] == "s" else rank for labels in inputs for x in labels}
+    return Spec(inputs, [], sizes)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_all_environments_cost_three_contractions_at_most(seed) -> None:
+    rng = np.random.default_rng(seed)
+    inputs: list[list[int]] = [[] for _ in range(30)]
+    for label in range(45):
+        for i in rng.choice(30, 2, replace=False):
+            inputs[i].append(label)
+    spec = Spec(inputs, [0], {x: int(rng.integers(2, 4)) for x in range(45)})
+    p = plan(spec)
+    bound = bound_messages(spec.canonical, p.pairs, "numpy", None, tuple(range(30)), True)
+    schedule = schedule_of(bound, True, None)
+    assert schedule.flops <= 3 * sum(step.flops for step in p.program.steps)
+    (one,) = sorted(rng.choice(30, 1).tolist())
+    bound = bound_messages(spec.canonical, p.pairs, "numpy", None, (one,), True)
+    assert schedule_of(bound, False, None).flops <= 2 * p.flops
+
+
+def test_memory_orders_and_dtypes() -> None:
+    p = plan(chains(4, 40, 3))
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal(shape[::-1]).T for shape in p.spec.shapes]
+    want = environments(p, [np.ascontiguousarray(x) for x in xs])
+    for made, same in zip(environments(p, xs), want, strict=True):
+        np.testing.assert_allclose(made, same, rtol=1e-10)
+    single = environments(p, [x.astype("float32") for x in xs])
+    assert {x.dtype for x in single} == {np.dtype("float32")}
+    mixed = environments(p, [xs[0].astype("complex128"), *xs[1:]], leaves=[3])[0]
+    np.testing.assert_allclose(mixed, want[3], rtol=1e-10)
+    assert mixed.dtype == np.complex128
+
+
+def test_no_environment_shares_memory_with_an_input() -> None:
+    x, y = np.ones(3), np.arange(3.0)
+    dx, dy = environments(plan("a,a->", [(3,), (3,)]), [x, y])
+    assert not np.shares_memory(dx, y)
+    assert not np.shares_memory(dy, x)
+    cotangent = np.ones((2, 3))
+    (made,) = environments(plan("ab->ab", [(2, 3)]), [cotangent], cotangent=cotangent)
+    assert not np.shares_memory(made, cotangent)
+
+
+def test_a_tree_of_20000_inputs() -> None:
+    count = 20_000
+    inputs = [[i, i + 1] for i in range(count)]
+    inputs[0], inputs[-1] = [1], [count - 1]
+    spec = Spec(inputs, [], dict.fromkeys(range(1, count), 2))
+    xs = [np.full(shape, 0.5) for shape in spec.shapes]
+    for made, shape in zip(environments(plan(spec), xs), spec.shapes, strict=True):
+        assert made.shape == shape
+        np.testing.assert_allclose(made, 0.5 if len(shape) == 1 else 0.25)
+
+
+def test_refusals() -> None:
+    p = plan("ab,bc->ac", [(2, 3), (3, 4)])
+    xs = [np.ones((2, 3)), np.ones((3, 4))]
+    with pytest.raises(InputError, match="cotangent"):
+        environments(p, xs)
+    with pytest.raises(ShapeError, match="cotangent"):
+        environments(p, xs, cotangent=np.ones((4, 2)))
+    with pytest.raises(InputError, match="leaves"):
+        environments(p, xs, cotangent=np.ones((2, 4)), leaves=[2])
+    with pytest.raises(ShapeError, match="2 inputs"):
+        environments(p, xs[:1], cotangent=np.ones((2, 4)))
+    if "torch" in NAMESPACES:
+        import torch
+
+        with pytest.raises(BackendError, match="torch"):
+            environments(p, xs, cotangent=torch.ones(2, 4))
