@@ -164,6 +164,9 @@ class Plan:
             "slices": list(self.slices),
             "objective": self.objective.value,
             "memory": self.memory,
+            "library": self.compiled.library,
+            "device": self.compiled.device,
+            "dtype": self.compiled.dtype,
             **({} if tuned is None else {"tuned": tuned_to_dict(tuned)}),
         }
 
@@ -184,6 +187,7 @@ class Plan:
             pairs = [(int(i), int(j)) for i, j in data["pairs"]]
             slices = tuple(data.get("slices", ()))
             objective, memory = data["objective"], data["memory"]
+            place = {name: data[name] for name in ("library", "device", "dtype") if name in data}
         except TnetError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -193,7 +197,7 @@ class Plan:
             ) from error
         from contraction.planner import plan
 
-        made = plan(spec, path=pairs, slices=slices, objective=objective, memory=memory)
+        made = plan(spec, path=pairs, slices=slices, objective=objective, memory=memory, **place)
         if data.get("tuned") is None:
             return made
         tuned = read_tuned(data["tuned"], len(pairs))

@@ -23,7 +23,8 @@ from contraction.workers.folder import (
     describe_run,
     run_folder,
 )
-from contraction.workers.jobs import Blueprint, lay_out
+from contraction.workers.jobs import Blueprint
+from contraction.workers.layout import lay_out
 from contraction.workers.ordering import in_order
 from contraction.workers.parts import Parts
 from contraction.workers.processes import check_host_arrays

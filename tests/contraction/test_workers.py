@@ -44,7 +44,8 @@ from contraction.errors import (
 from contraction.spec import Canonical
 from contraction.workers import cutting
 from contraction.workers.cutting import cut_program, split
-from contraction.workers.jobs import Branches, BranchesJob, Slices, lay_out
+from contraction.workers.jobs import Branches, BranchesJob, Slices
+from contraction.workers.layout import lay_out
 from contraction.workers.ordering import in_order
 from contraction.workers.parts import Parts
 from contraction.workers.schedulers import Assignment
@@ -193,7 +194,7 @@ def test_any_cut_gives_the_bits_of_the_plan(canonical, seed: int) -> None:
     plan = contraction.plan(spec_of(canonical))
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(shape) for shape in plan.spec.shapes]
-    program, count = plan.compiled.loops().parts[-1].program, len(arrays)
+    program, count = plan.compiled.program_for("numpy", None), len(arrays)
     steps = len(program.steps)
     roots = [v for v in range(count, count + steps) if rng.random() < 0.4]
     below: set[int] = set()
@@ -238,6 +239,43 @@ def test_branches_keep_the_memory_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(blueprint, Branches)
     assert not blueprint.cut.pieces
     np.testing.assert_array_equal(contract_with(tight, arrays), run_alone(plan, arrays))
+
+
+def test_tuned_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "LEAST", 0)
+    plan, arrays = tree_network()
+    tuned = contraction.tune(plan, arrays, budget="50ms")
+    want = run_alone(tuned, arrays)
+    np.testing.assert_array_equal(contract_with(tuned, arrays), want)
+    with pytest.raises(StoppedError):
+        contract_with(tuned, arrays, folder=tmp_path, progress=stop_after(2))
+    np.testing.assert_array_equal(resume_contraction(tmp_path), want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_a_run_within_a_memory_goes_on(tmp_path: Path, dtype: str) -> None:
+    plan, arrays = chain(12, 4, (5, 4))
+    itemsize = np.dtype(dtype).itemsize
+    tight = contraction.plan(
+        plan.spec,
+        path=plan.pairs,
+        slices=plan.slices,
+        dtype=dtype,
+        memory=plan.peak_size * itemsize,
+    )
+    arrays = [x.astype(dtype) for x in arrays]
+    with pytest.raises(StoppedError):
+        contract_with(tight, arrays, folder=tmp_path, progress=stop_after(1))
+    np.testing.assert_array_equal(resume_contraction(tmp_path), run_alone(tight, arrays))
+
+
+def test_workers_start_light() -> None:
+    code = "import sys, contraction.workers.remote; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    heavy = {"scipy", "torch", "numba", "cotengra", "opt_einsum", "tnet", "contraction.planner"}
+    assert "contraction.slices" in loaded
+    assert not loaded & heavy
 
 
 # ---- what is refused -------------------------------------------------------------------
