@@ -18,7 +18,6 @@ from contraction.spec import Canonical
 from contraction.tree import Tree, build_tree
 
 Shape = tuple[int, ...]
-SMALL_PRODUCT = 1 << 18  # entries up to which a product is best formed before it is summed
 BUFFER = 8192  # entries that NumPy's element-wise kernels buffer of one operand
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -52,7 +51,7 @@ class Step(NamedTuple):
     view_left: View
     view_right: View
     sums: tuple[int, ...]  # axes that REDUCE sums over
-    subscripts: str  # the same in words, for a fused einsum; empty where a plain sum is faster
+    subscripts: str  # the same in words, for a fused einsum; empty without letters enough
     size: int  # entries of the result
     copies: int  # entries of the copies and products that the step makes on its way
     flops: int
@@ -246,7 +245,7 @@ def _step(
         if way.kernel is Kernel.REDUCE:
             sums = tuple(range(len(made), len(made) + len(summed)))
             work = tree.step_size(pair)
-            subscripts = _subscripts(len(a), len(made), first, second, way, work)
+            subscripts = _subscripts(len(a), len(made))
             if subscripts:
                 fused, work = work, 0
     shape = tuple(math.prod([sizes[x] for x in g]) for g in made)
@@ -282,19 +281,13 @@ def _buffers(operands: Sequence[tuple[int, View]], product: int, inner: int) -> 
     return (spread + turned) * min(BUFFER, product)
 
 
-def _subscripts(axes: int, kept: int, first: Order, second: Order, way: Way, work: int) -> str:
-    """Return the words of a fused einsum, or nothing where product and sum apart are faster.
+def _subscripts(axes: int, kept: int) -> str:
+    """Return the words of a fused einsum, or nothing where there are not letters enough.
 
-    The fused loop is slow when it sums over the outermost axis in memory, or on little data;
-    the product apart is slow when the operands lie in different orders.
+    It is faster than a product formed first and then summed whatever axes are summed.
     """
-    big, small = (first, second) if len(first) >= len(second) else (second, first)
-    apart = work <= SMALL_PRODUCT or big[0] in way.summed
-    aligned = big[-1] == small[-1] or big[-1] not in small
-    if (apart and aligned and big[-1] not in way.summed) or axes > len(SYMBOLS):
-        return ""
     letters = SYMBOLS[:axes]  # axes of size one are broadcast
-    return f"{letters},{letters}->{letters[:kept]}"
+    return f"{letters},{letters}->{letters[:kept]}" if axes <= len(SYMBOLS) else ""
 
 
 def _held(groups: Sequence[Order], order: Order) -> list[Order | None]:
