@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from contraction.search.annealing import Schedule
 from contraction.search.problem import Found
-from contraction.search.rounds import GROWTH, Rounds
+from contraction.search.rounds import GROWTH, HOT, KEPT, Rounds
+from contraction.search.slicing import Slicing
 
 PROBE = 150  # rotations for each leaf while the limit of a value is sought
-PROBES = 12
-LEAST_STEP = 0.25  # by which the limit falls, in powers of two
+PROBES = 5  # for that
+FORCED = 2  # more of them, without annealing, once the time is over and nothing fits
+USUAL = 1.75  # log2 of the peak over the largest value, to begin with
+SLACK = 0.5  # log2 by which the peak may stay below what is allowed
+MARGIN = 0.05  # log2 by which the next limit is lower than what would just have fitted
+GENTLE = Schedule(slicing=Slicing(unsliced=0.0, cool=(0.1, 0.05)))
 
 
 class Limited:
@@ -32,39 +38,62 @@ class Limited:
 
     def __init__(self, rounds: Rounds, peak: Callable[[Found], float], most: float) -> None:
         self.rounds, self.peak, self.most = rounds, peak, most
-        self.limit = most
+        self.limit = max(most - USUAL, 0.0)
+        self.trees: list[Found] = []
         self.nearest: tuple[float, Found] | None = None
-        self.start = rounds.best
-        rounds.trees = []  # those that need too much do not count
+        self._number = 0
 
     def run(self) -> list[Found]:
         """Return the best trees within the limit, best first, or the one that came nearest."""
         rounds = self.rounds
-        length, number = PROBE * rounds.count, 0
-        while moves := rounds.affordable(length):
-            if not rounds.trees and self.limit <= 0:
+        rounds.polish()
+        length = PROBE * rounds.count
+        for _ in range(PROBES):
+            moves = rounds.affordable(length)
+            if not moves:
                 break
-            fits = self._round(moves, number)
-            number += 1
-            if fits:
-                length *= GROWTH
-        while not rounds.trees and self.limit > 0 and number < PROBES:
-            self._round(PROBE * rounds.count, number)  # the time is over, but nothing fits yet
-            number += 1
-        if rounds.trees:
-            return rounds.trees
-        return [self.start] if self.nearest is None else [self.nearest[1]]
+            over = self._round(rounds.best, moves)
+            if -SLACK <= over <= 0.0:
+                break
+            self.limit = self._fitting(over)
+        while self.limit > 0.0 and (moves := rounds.affordable(length)):
+            # by turns from the best tree without slices, and from the best with them
+            start = self.trees[0] if self.trees and self._number % 2 else rounds.best
+            over = self._round(start, moves)
+            if over > 0.0:
+                self.limit = self._fitting(over)
+                self._mend()
+            elif over < -SLACK:  # longer rounds leave less beside the largest value
+                self.limit = self._fitting(0.7 * over)
+            length *= GROWTH
+        for _ in range(FORCED):
+            if self.trees or self.limit <= 0.0:
+                break
+            self._mend()
+            self.limit = max(self.limit - 1.0, 0.0)
+        if self.trees:
+            return self.trees
+        return [rounds.best] if self.nearest is None else [self.nearest[1]]
 
-    def _round(self, moves: int, number: int) -> bool:
-        rounds = self.rounds
-        start = rounds.trees[0] if rounds.trees and number % 2 else self.start
-        found = rounds.annealed(start, moves, number, max_log2_size=max(self.limit, 0.0))
+    def _fitting(self, over: float) -> float:
+        """Return the limit that would have made a peak over what is allowed fit."""
+        return max(self.limit - over - MARGIN, 0.0)
+
+    def _round(self, start: Found, moves: int, schedule: Schedule = HOT) -> float:
+        """Anneal once, and return log2 of the peak over what is allowed."""
+        found = self.rounds.annealed(
+            start, moves, self._number, schedule=schedule, max_log2_size=self.limit
+        )
+        self._number += 1
         over = self.peak(found) - self.most
-        if over <= 0:
-            rounds.add(found)
-            return True
-        if self.nearest is None or over < self.nearest[0]:
+        if over <= 0.0:
+            self.trees = sorted({found, *self.trees}, key=lambda f: (f.log2_cost, f.pairs))[:KEPT]
+            self.rounds.effort.tell(self.trees[0].log2_cost)
+        elif self.nearest is None or over < self.nearest[0]:
             self.nearest = over, found
-        # a step too far costs more than one too short, so half the way at most
-        self.limit -= max(over / 2, LEAST_STEP)
-        return False
+        return over
+
+    def _mend(self) -> None:
+        """Slice a little more of the tree that came nearest, and leave it as it is otherwise."""
+        start = self.rounds.best if self.nearest is None else self.nearest[1]
+        self._round(start, self.rounds.count, GENTLE)

@@ -203,7 +203,8 @@ class _Network:
 
     def peak(self, found: Found) -> float:
         """Return log2 of the entries that a tree of the simplified problem has alive at once."""
-        return math.log2(max(self.ranking.program(self.whole(found)).peak_size, 1))
+        whole = self.ranking.ordered(self.whole(found))
+        return math.log2(max(self.ranking.program(whole).peak_size, 1))
 
     def within(self, rounds: Rounds) -> list[Found]:
         """Return trees within the memory, or the one that came nearest."""

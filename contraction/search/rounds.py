@@ -182,6 +182,8 @@ class Rounds:
 
     def affordable(self, moves: int) -> int:
         """Return how many rotations the next round may have; zero to stop."""
+        if self.count < 3:
+            return 0
         least = FEWEST * self.count
         if self.effort.deadline is None:
             left = self.allowance() - self.windows
