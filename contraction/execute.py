@@ -164,6 +164,22 @@ class Library:
             return matmul
         return operator.matmul
 
+    def same(self, x: Any, y: Any) -> bool:
+        """Tell whether two arrays of one shape and dtype are the same memory seen alike."""
+        if x is y:
+            return True
+        if self.name == "torch":
+            return bool(
+                x.data_ptr() == y.data_ptr()
+                and x.stride() == y.stride()
+                and x.is_conj() == y.is_conj()
+                and not (x.requires_grad or y.requires_grad)
+            )
+        if self.name == "cupy":
+            return bool(x.data.ptr == y.data.ptr and x.strides == y.strides)
+        here, there = x.__array_interface__["data"][0], y.__array_interface__["data"][0]
+        return bool(here == there and x.strides == y.strides)
+
     def multiply(self, step: Step) -> Binary:
         """Return the element-wise product; its result lies in C order."""
         if step.view_left.axes is None and step.view_right.axes is None:
@@ -293,4 +309,18 @@ def _kernel(step: Step, library: Library) -> Binary:
         act = library.multiply_sum(step)
     if a is None:
         return act if b is None else lambda x, y: act(x, b(y))
-    return (lambda x, y: act(a(x), y)) if b is None else (lambda x, y: act(a(x), b(y)))
+    plain: Binary = (lambda x, y: act(a(x), y)) if b is None else (lambda x, y: act(a(x), b(y)))
+    return _gram(a, act, plain, library) if step.twins else plain
+
+
+def _gram(a: Unary, act: Binary, plain: Binary, library: Library) -> Binary:
+    """Return what copies one operand only, and halves the arithmetic, where both are one array."""
+    same = library.same
+
+    def gram(x: Any, y: Any) -> Any:
+        if same(x, y):
+            x = a(x)
+            return act(x, _SWAP(x))
+        return plain(x, y)
+
+    return gram

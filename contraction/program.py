@@ -58,6 +58,7 @@ class Step(NamedTuple):
     seconds: float = 0.0  # estimated
     fused: int = 0  # entries of the product that a fused einsum never forms
     buffers: int = 0  # entries that NumPy reads broadcast or permuted operands into
+    twins: bool = False  # the result is a Gram matrix if both operands are the same array
 
 
 class Program(NamedTuple):
@@ -261,9 +262,25 @@ def _step(
         buffers = 0 if alike else _buffers(operands, tree.step_size(pair), inner)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
-        fused=fused, buffers=buffers,
+        fused=fused, buffers=buffers, twins=_are_twins(tree, k, way, first, second),
     )  # fmt: skip
     return step, shape
+
+
+def _are_twins(tree: Tree, k: int, way: Way, first: Order, second: Order) -> bool:
+    """Tell whether a step multiplies a copy of an input by its own transpose, if both are one.
+
+    Views need no such care: BLAS is told of the symmetry where both lie at the same place.
+    """
+    pair, sizes = tree.pairs[k], tree.sizes
+    if way.copy_left is Copy.NONE or max(pair.left, pair.right) >= len(tree.leaves):
+        return False
+    if [sizes[x] for x in first] != [sizes[x] for x in second]:
+        return False
+    image = dict(zip(first, second, strict=True))
+    alike = all(image[x] == x for x in (*pair.batch, *pair.summed))
+    groups = sum(map(len, way.batch)) == len(pair.batch)
+    return alike and groups and tuple(image[x] for x in way.m) == way.n
 
 
 def _buffers(operands: Sequence[tuple[int, View]], product: int, inner: int) -> int:
