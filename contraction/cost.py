@@ -35,9 +35,9 @@ class CostModel:
     matrix, gemm, gemm_read, gemm_write, turned
         Matrix products: each matrix of a batch, a multiply-add, an entry read, one written; what
         is added for an entry of an operand whose rows or columns lie across the memory.
-    vector, gemv, gemv_batch, gemv_read
+    vector, gemv, gemv_batch, gemv_turned, gemv_read
         Matrix times vector: each of a batch, an entry of the matrix, what is added for one in a
-        batch, an entry of the two vectors.
+        batch and if it lies across the memory, an entry of the two vectors.
     outer
         Products without a sum done as matrix products: an entry of the result.
     gram
@@ -52,40 +52,44 @@ class CostModel:
         Products and their sum: one, an inner loop, an entry where the sum runs along the memory,
         where it runs across, where it does so and the product is formed first; and what is added
         for an entry where one operand is not read in its own order.
+    nest
+        What is added in these two for each pair of loops over the two innermost axes.
     far
         What is added for each entry of a kernel that touches more than `FAR`.
     """
 
-    call: float = 1.0e-6
-    view: float = 0.22e-6
-    matrix: float = 45e-9
+    call: float = 1.05e-6
+    view: float = 0.28e-6
+    matrix: float = 65e-9
     gemm: float = 0.030e-9
     gemm_read: float = 0.21e-9
     gemm_write: float = 0.12e-9
-    turned: float = 0.015e-9
-    vector: float = 18e-9
+    turned: float = 0.012e-9
+    vector: float = 17e-9
     gemv: float = 0.075e-9
-    gemv_batch: float = 0.015e-9
+    gemv_batch: float = 0.02e-9
+    gemv_turned: float = 0.03e-9
     gemv_read: float = 0.045e-9
     outer: float = 1.0e-9
     gram: float = 0.018e-9
     copy_call: float = 1.0e-6
     copy_loop: float = 3.0e-9
-    copy_entry: float = 0.15e-9
+    copy_entry: float = 0.18e-9
     copy_strided: float = 0.08e-9
-    copy_aliased: float = 0.6e-9
-    copy_far: float = 0.2e-9
-    product_call: float = 0.65e-6
-    product_view: float = 0.9e-6
-    loop: float = 5.5e-9
-    product: float = 0.2e-9
-    product_across: float = 0.45e-9
-    sum_call: float = 2.8e-6
-    sum_loop: float = 8e-9
-    dot: float = 0.15e-9
-    reduce: float = 0.9e-9
-    apart: float = 0.45e-9
-    sum_across: float = 0.6e-9
+    copy_aliased: float = 0.2e-9
+    copy_far: float = 0.3e-9
+    product_call: float = 0.56e-6
+    product_view: float = 0.7e-6
+    loop: float = 3.5e-9
+    product: float = 0.25e-9
+    product_across: float = 0.47e-9
+    sum_call: float = 2.2e-6
+    sum_loop: float = 3e-9
+    dot: float = 0.18e-9
+    reduce: float = 0.5e-9
+    apart: float = 0.35e-9
+    sum_across: float = 0.46e-9
+    nest: float = 9e-9
     far: float = 0.03e-9
 
     def matmul(self, batch: int, m: int, n: int, k: int) -> float:
@@ -137,11 +141,11 @@ class CostModel:
             entry += self.far
         return self.copy_call + size * (entry + self.copy_loop / (length or 16))
 
-    def multiply(self, size: int, run: int, *, across: bool) -> float:
+    def multiply(self, size: int, run: int, *, across: bool, tile: int = 0) -> float:
         """Return the seconds of an element-wise product with `size` results.
 
         `run` is the length of the inner loop, `across` tells that an operand is not read in
-        its own order.
+        its own order; `tile` are the entries of the two innermost axes, or 0 for all.
         """
         call = self.product_call
         if run < size:
@@ -149,15 +153,23 @@ class CostModel:
         entry = self.product_across if across else self.product
         if size > FAR:
             entry += self.far
-        return call + size * (entry + self.loop / (run or 1))
+        loops = self.loop / (run or 1) + self.nest / (tile or size or 1)
+        return call + size * (entry + loops)
 
     def multiply_sum(
-        self, size: int, run: int, *, along: bool, across: bool, outer: bool = False
+        self,
+        size: int,
+        run: int,
+        *,
+        along: bool,
+        across: bool,
+        outer: bool = False,
+        tile: int = 0,
     ) -> float:
         """Return the seconds of a product and its sum over `size` products.
 
         `along` tells that the innermost axis in memory is summed, `outer` that the outermost is,
-        and `across` that one operand is not read in its own order.
+        `across` that one operand is not read in its own order; `tile` as for `multiply`.
         """
         if along:
             entry = self.dot
@@ -169,7 +181,8 @@ class CostModel:
             entry += self.sum_across
         if size > FAR:
             entry += self.far
-        return self.sum_call + size * (entry + self.sum_loop / (run or 1))
+        loops = self.sum_loop / (run or 1) + self.nest / (tile or size or 1)
+        return self.sum_call + size * (entry + loops)
 
     def to_dict(self) -> dict[str, float]:
         """Return the rates by name, as plain data for JSON.
@@ -205,27 +218,29 @@ class CostModel:
 CPU = CostModel()
 # calls take longer there, and so do products with few columns and views of them
 TORCH = CostModel(
-    call=1.5e-6, view=1.5e-6, matrix=150e-9, gemm=0.031e-9, gemm_read=0.25e-9, gemm_write=0.13e-9,
-    turned=0.03e-9, vector=60e-9, gemv=0.09e-9, gemv_batch=0.45e-9, gemv_read=0.05e-9,
-    copy_call=4e-6, copy_loop=3e-9, copy_entry=0.1e-9, copy_strided=0.35e-9, copy_aliased=0.5e-9,
-    copy_far=0.5e-9, product_call=1.3e-6, product_view=3.5e-6, loop=2e-9, product=0.12e-9,
-    product_across=0.9e-9, sum_call=8e-6, sum_loop=10e-9, dot=0.2e-9, reduce=0.4e-9,
-    apart=0.3e-9, sum_across=0.5e-9, far=0.03e-9,
+    call=1.4e-6, view=2.2e-6, matrix=280e-9, gemm=0.031e-9, gemm_read=0.3e-9, gemm_write=0.15e-9,
+    turned=0.01e-9, vector=15e-9, gemv=0.085e-9, gemv_batch=0.3e-9, gemv_turned=1.2e-9,
+    gemv_read=0.05e-9, copy_call=6.2e-6, copy_loop=3.8e-9, copy_entry=0.09e-9,
+    copy_strided=0.3e-9, copy_aliased=0.2e-9, copy_far=0.6e-9, product_call=1.25e-6,
+    product_view=1.1e-6, loop=1.3e-9, product=0.12e-9, product_across=0.7e-9, sum_call=3.5e-6,
+    sum_loop=2.5e-9, dot=0.27e-9, reduce=0.4e-9, apart=0.3e-9, sum_across=0.4e-9, nest=25e-9,
+    far=0.03e-9,
 )  # fmt: skip
 GPU = CostModel(
     call=8e-6, view=1e-6, matrix=2e-9, gemm=3.3e-14, gemm_read=1.9e-12, gemm_write=1.9e-12,
-    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_batch=1e-14, gemv_read=1.9e-12, outer=2e-12,
-    gram=3.3e-14, copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
+    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_batch=1e-14, gemv_turned=1e-14,
+    gemv_read=1.9e-12, outer=2e-12, gram=3.3e-14,
+    copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
     copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, product_view=2e-6, loop=1e-12,
     product=5.6e-12, product_across=8e-12, sum_call=20e-6, sum_loop=1e-12, dot=4e-12,
-    reduce=6e-12, apart=8e-12, sum_across=6e-12, far=1e-14,
+    reduce=6e-12, apart=8e-12, sum_across=6e-12, nest=1e-12, far=1e-14,
 )  # fmt: skip
 MODELS = {"numpy": CPU, "torch": TORCH, "cupy": GPU}  # in double precision, one thread
 
 ARITHMETIC = frozenset(("gemm", "gram"))  # the rates that threads share
 CALLS = frozenset(  # the rates that are the same for every dtype
     "call view matrix vector copy_call copy_loop product_call product_view loop sum_call "
-    "sum_loop".split()
+    "sum_loop nest".split()
 )
 SCALES = {  # of the arithmetic and of the entries, beside double precision
     "float32": (0.5, 0.6),

@@ -67,6 +67,8 @@ class StepWays:
         self.pair, self.sizes, self.wish, self.model = pair, tree.sizes, wish, model
         self.b, self.k = self._volume(pair.batch), self._volume(pair.summed)
         self.m, self.n = self._volume(pair.left_only), self._volume(pair.right_only)
+        of_vectors = self.b > 1 and min(self.m, self.n) == 1
+        self.turned = model.gemv_turned if of_vectors else model.turned
         self.fate_left = dict.fromkeys(pair.batch, BATCH) | dict.fromkeys(pair.summed, SUMMED)
         self.fate_right = self.fate_left | dict.fromkeys(pair.right_only, KEPT)
         self.fate_left |= dict.fromkeys(pair.left_only, KEPT)
@@ -80,7 +82,8 @@ class StepWays:
             yield from self._multiply(left, right)
             return
         yield from self._matmul(left, right)
-        if self.pair.batch and self.m * self.n * self.k <= max(self.m, self.n) * self.k * 8:
+        fewest = min(self.m, self.n)
+        if fewest == 1 or (self.pair.batch and fewest <= 8):
             yield from self._reduce(left, right)
 
     def _multiply(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
@@ -88,7 +91,9 @@ class StepWays:
         for order in self._merged(left, right):
             runs, across = zip(*(_run(x, order, self.sizes) for x in (left, right)), strict=True)
             volume = self.b * self.m * self.n
-            seconds = self.model.multiply(volume, min(runs), across=any(across)) + views
+            tile = _tile(order, left, right, self.sizes)
+            seconds = self.model.multiply(volume, min(runs), across=any(across), tile=tile)
+            seconds += views
             yield seconds, order, Way(Kernel.MULTIPLY, False, singles(order), (), (), ())
 
     def _reduce(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
@@ -99,7 +104,11 @@ class StepWays:
         along, outer = big[-1] in summed, big[0] in summed
         fates = itertools.takewhile(lambda x: (x in summed) is along, reversed(big))
         run = min(run, self._volume(tuple(fates)))  # kept and summed labels are walked apart
-        seconds = self.model.multiply_sum(volume, run, along=along, across=across, outer=outer)
+        walked = (*(x for x in big if x not in summed), *summed)
+        tile = _tile(walked, left, right, self.sizes)
+        seconds = self.model.multiply_sum(
+            volume, run, along=along, across=across, outer=outer, tile=tile
+        )
         seconds += ((len(left) > 1) + (len(right) > 1)) * self.model.view
         held = set(big)
         extra = tuple(x for x in small if x not in held)
@@ -136,7 +145,7 @@ class StepWays:
         if last != BATCH and sums == [k]:
             # reading across the memory costs the packing of the product some locality
             across = last == KEPT and len(blocks) > 1
-            seconds = across * self._volume(order) * self.model.turned
+            seconds = across * self._volume(order) * self.turned
             views = self._views(order, blocks)
             if len(kept) <= 1:
                 yield _Seen((), kept[0] if kept else (), Copy.NONE, seconds, views)
@@ -249,6 +258,19 @@ def walk(order: Order, wanted: Order, sizes: Sequence[int]) -> tuple[int, int, i
         length *= sizes[x]
         at -= 1
     return 1, min(length, HUGE), min(stride, HUGE)
+
+
+def _tile(walked: Order, left: Order, right: Order, sizes: Sequence[int]) -> int:
+    """Return the entries of the two innermost axes of a kernel, neighbours joined."""
+    places = [{x: i for i, x in enumerate(order)} for order in (left, right)]
+    tile, axes, inner = 1, 1, None
+    for x in reversed(walked):
+        if inner is not None:  # -1 twice: held by neither
+            axes += any(p.get(inner, -1) != p.get(x, -2) + 1 for p in places)
+            if axes > 2:
+                break
+        tile, inner = tile * sizes[x], x
+    return min(tile, HUGE)
 
 
 def _run(order: Order, walked: Order, sizes: Sequence[int]) -> tuple[int, bool]:
