@@ -18,6 +18,7 @@ from contraction.spec import Canonical
 from contraction.tree import Pairs, build_tree
 
 GAPS = (-1,)  # instead of a permutation: the memory of the array is dense in no order of its axes
+HUGE = 1 << 900  # slices above which all numbers of them are alike
 CHUNKS = 64  # into how many pieces the slices are cut at most
 
 
@@ -268,7 +269,8 @@ def _totals(
     sizes = tuple(canonical.sizes[x] for x in loops)
     times = repeats(sizes)
     flops = sum(p.program.flops * times[p.depth] for p in parts)
-    seconds = sum(p.program.seconds * times[p.depth] for p in parts)
+    turns = [min(n, HUGE) for n in times]  # as floats
+    seconds = sum(p.program.seconds * turns[p.depth] for p in parts)
     written = sum(
         (p.program.write_size + sum(t.size for t in p.takes)) * times[p.depth] for p in parts
     )
@@ -277,7 +279,7 @@ def _totals(
     if not loops:
         return made._replace(peak_size=parts[-1].peak_size)
     piece = math.prod(slot)
-    seconds += times[-1] * model.multiply(piece, piece, across=False)
+    seconds += turns[-1] * model.multiply(piece, piece, across=False)
     written += times[-1] * piece
     return made._replace(write_size=written, seconds=seconds, peak_size=peak_of_loops(made))
 

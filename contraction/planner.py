@@ -126,9 +126,12 @@ def plan(
 @lru_cache(maxsize=32)
 def _itemsize(dtype: str) -> int:
     try:
-        return np.dtype(dtype).itemsize
+        kind = np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"`dtype` is the name of a dtype, got {dtype!r}.") from error
+    if kind.kind not in "biufc":
+        raise DTypeError(f"`dtype` is one of numbers, got {dtype!r}.")
+    return kind.itemsize
 
 
 def _read_path(path: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from contraction.arrays import Array
 from contraction.compilation import Compiled as Compiled
 from contraction.compilation import check_memory as check_memory
-from contraction.errors import PlanError, TnetError
-from contraction.paths import Objective
+from contraction.plan_data import plan_from_dict, plan_to_dict
 from contraction.program import Program
 from contraction.report import plan_table
 from contraction.reuse.tracking import is_tracked
+from contraction.search.objectives import Objective
 from contraction.slices import slice_job
 from contraction.spec import Labels, Spec
 from contraction.tree import Pairs
-from contraction.tuned import read_tuned, tuned_to_dict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,23 +151,7 @@ class Plan:
         >>> Plan.from_dict(p.to_dict()).pairs
         ((0, 1),)
         """
-        for label in self.spec.sizes:
-            if not isinstance(label, (str, int)):
-                raise PlanError(f"only text and whole-number labels can be written, got {label!r}.")
-        tuned = self.compiled.tuned
-        return {
-            "inputs": [list(labels) for labels in self.spec.inputs],
-            "output": list(self.spec.output),
-            "sizes": list(self.spec.sizes.items()),
-            "pairs": [list(pair) for pair in self.pairs],
-            "slices": list(self.slices),
-            "objective": self.objective.value,
-            "memory": self.memory,
-            "library": self.compiled.library,
-            "device": self.compiled.device,
-            "dtype": self.compiled.dtype,
-            **({} if tuned is None else {"tuned": tuned_to_dict(tuned)}),
-        }
+        return plan_to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
@@ -181,34 +164,15 @@ class Plan:
         PlanError, ShapeError, InputError
             An entry is missing, of the wrong kind, or of a wrong value.
         """
-        try:
-            sizes = dict(data["sizes"])
-            spec = Spec(data["inputs"], data["output"], sizes)
-            pairs = [(int(i), int(j)) for i, j in data["pairs"]]
-            slices = tuple(data.get("slices", ()))
-            objective, memory = data["objective"], data["memory"]
-            place = {name: data[name] for name in ("library", "device", "dtype") if name in data}
-        except TnetError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PlanError(
-                "a plan needs `inputs`, `output`, `sizes`, `pairs`, `objective` and `memory`; "
-                f"reading failed at {error!r}."
-            ) from error
-        from contraction.planner import plan
-
-        made = plan(spec, path=pairs, slices=slices, objective=objective, memory=memory, **place)
-        if data.get("tuned") is None:
-            return made
-        tuned = read_tuned(data["tuned"], len(pairs))
-        return replace(made, compiled=made.compiled.with_tuned(made.pairs, tuned))
+        return plan_from_dict(data)
 
     def __str__(self) -> str:
-        return plan_table(self.spec, self.pairs, self.program, self.objective.value)
+        return plan_table(self)
 
     def __repr__(self) -> str:
         flops, peak = (min(n, 1 << 1000) for n in (self.flops, self.peak_size))  # as floats
+        sliced = f"{self.num_slices:,} slices, " if self.slices else ""
         return (
             f"Plan({len(self.spec.inputs)} inputs, {flops:.3g} flops, "
-            f"peak {peak:.3g} entries, by {self.objective.value})"
+            f"peak {peak:.3g} entries, {sliced}by {self.objective.value})"
         )

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from contraction.program import Program
-from contraction.spec import Spec
-from contraction.tree import Pairs, build_tree
+from contraction.loops import sliced_canonical
+from contraction.tree import build_tree
+
+if TYPE_CHECKING:
+    from contraction.plans import Plan
 
 ROWS = 40
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86400.0}
+_UNITS["years"] = 365.25 * 86400.0
 
 
-def plan_table(spec: Spec, pairs: Pairs, program: Program, objective: str) -> str:
-    """Return one line of totals and one line a step; the middle of a long plan is left out."""
-    tree = build_tree(spec.canonical, pairs)
+def plan_table(plan: Plan) -> str:
+    """Return lines of totals and one line a step; the middle of a long plan is left out."""
+    spec, pairs, program = plan.spec, plan.pairs, plan.program
     names = list(spec.sizes)
     count = len(spec.inputs)
-    head = (
-        f"{count} inputs, {len(pairs)} steps, {program.flops:,} flops, "
-        f"peak {program.peak_size:,} entries, {program.write_size:,} written "
-        f"(planned for {objective})"
-    )
+    number = {name: i for i, name in enumerate(names)}
+    inner = sliced_canonical(spec.canonical, [number[label] for label in plan.slices])
+    tree = build_tree(inner, pairs)
+    head = [
+        f"{count} inputs, {len(pairs)} steps, {plan.flops:,} flops, "
+        f"peak {plan.peak_size:,} entries, {plan.write_size:,} written, "
+        f"about {duration(plan.seconds)} (planned for {plan.objective.value})"
+    ]
+    if plan.slices:
+        head.append(
+            f"{plan.num_slices:,} slices over {_word(list(plan.slices))}, the first outermost; "
+            "the steps of one:"
+        )
     rows = [("step", "values", "labels", "kernel", "flops", "entries", "copied")]
     for k, step in enumerate(program.steps):
         if len(pairs) > ROWS and ROWS // 2 <= k < len(pairs) - ROWS // 2:
@@ -49,7 +62,20 @@ def plan_table(spec: Spec, pairs: Pairs, program: Program, objective: str) -> st
     ]
     if len(pairs) > ROWS:
         lines.insert(1 + ROWS // 2, f"... {len(pairs) - len(lines) + 1} steps ...")
-    return "\n".join([head, *lines])
+    return "\n".join([*head, *lines])
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Examples
+    --------
+    >>> duration(2.5e-6), duration(0.25), duration(90.0), duration(1e20)
+    ('2.5 us', '250 ms', '1.5 min', '3.2e+12 years')
+    """
+    unit, size = next(((u, n) for u, n in reversed(_UNITS.items()) if seconds >= n), ("us", 1e-6))
+    amount = seconds / size
+    return f"{amount:.{3 if 100 <= amount < 1000 else 2}g} {unit}"
 
 
 def _word(labels: list[Hashable]) -> str:

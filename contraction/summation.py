@@ -11,8 +11,9 @@ import numpy as np
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.expressions import Term, equation_spec, read_equation, read_interleaved
-from contraction.paths import Objective, read_objective
+from contraction.memory import memory_limit
 from contraction.planner import MANY, Plan, plan
+from contraction.search.objectives import Objective, read_objective
 from contraction.tree import Pairs, read_path
 
 Equation: TypeAlias = str | tuple[tuple[Term, ...], Term | None]
@@ -21,7 +22,7 @@ Equation: TypeAlias = str | tuple[tuple[Term, ...], Term | None]
 def einsum(
     *operands: Any,
     objective: Objective | str = Objective.TIME,
-    memory: int | str | None = None,
+    memory: int | float | str | None = None,
     optimize: bool | str | Sequence[Any] | None = None,
 ) -> Array:
     """Contract arrays by Einstein's summation convention; stands in for `numpy.einsum`.
@@ -85,8 +86,11 @@ def einsum(
         if not hasattr(x, "shape"):
             x = values[i] = arrays_.as_array(x, what=f"operand {i}")
         shapes.append(x.shape)
-    dtype = "float64"
+    dtype, name, where = "float64", "numpy", "cpu"
+    if values and type(values[0]) is not np.ndarray:
+        name, where = arrays_.namespace_name(values[0]), arrays_.device(values[0])
     if memory is not None:
+        memory = memory_limit(memory, library=name, device=where)  # a share: now
         known = [arrays_.dtype_name(x) for x in values]
         dtype = str(np.result_type(*known)) if set(known) <= set(arrays_.DTYPES) else dtype
     path = None
@@ -94,7 +98,7 @@ def einsum(
         path = read_path(optimize, len(values))
     wanted = objective if isinstance(objective, Objective) else read_objective(objective)
     find = _einsum_plan if len(values) <= MANY else _einsum_plan.__wrapped__
-    made = find(equation, tuple(shapes), wanted, memory, dtype, path)
+    made = find(equation, tuple(shapes), wanted, memory, (name, where, dtype), path)
     result: Array = made.run(values)
     return result
 
@@ -104,10 +108,14 @@ def _einsum_plan(
     equation: Equation,
     shapes: tuple[tuple[int, ...], ...],
     objective: Objective,
-    memory: int | str | None,
-    dtype: str,
+    memory: int | None,
+    place: tuple[str, str, str],
     path: Pairs | None,
 ) -> Plan:
     terms, output = read_equation(equation) if isinstance(equation, str) else equation
     spec = equation_spec(terms, output, tuple(map(tuple, shapes)))
-    return plan(spec, objective=objective, memory=memory, path=path, dtype=dtype)
+    library, device, dtype = place
+    return plan(
+        spec, objective=objective, memory=memory, path=path,
+        library=library, device=device, dtype=dtype,
+    )  # fmt: skip
