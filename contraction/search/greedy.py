@@ -27,6 +27,7 @@ COLDEST = 1e-3  # temperatures are drawn evenly in the logarithm, from here to o
 WIDEST = 64  # trials before the parameters are drawn near the best
 ROUNDS = 6  # in which they come nearer
 NEARER = 0.7  # from round to round
+SAME = 1e-9  # difference of log2 costs that is none
 PLAIN_STEP = 8e-6  # seconds a leaf and trial that plain Python takes, roughly
 
 
@@ -86,13 +87,15 @@ def random_greedy(
     scores = Scores(network, rng)
     runner = _runner(network, scores, trials, deadline)
     best: list[tuple[float, Pairs]] = []
+    completed = 0
     drawn = _Parameters(rng, trials)
     for trial in drawn:
         if best and deadline is not None and time.perf_counter() >= deadline:
             break
-        result = runner.run(trial, best[-1][0] if len(best) >= keep else math.inf)
+        result = runner.run(trial, best[-1][0] - SAME if completed >= keep else math.inf)
         if result is None:
             continue
+        completed += 1
         entry = (result[0], _canonical(result[1], count))
         if not best or entry < best[0]:
             drawn.center = trial

@@ -118,7 +118,7 @@ class Scores:
     def first(self, alpha: float, temperature: float, offset: int) -> Floats:
         """Return the scores of the first pairs."""
         value = self.made / alpha - self.spent * alpha
-        score = np.copysign(np.log1p(np.abs(value)), value)
+        score = np.copysign(np.log(1.0 + np.abs(value)), value)
         for k in self.huge:
             score[k] = huge_score(*self.sizes[k], alpha)
         if temperature:

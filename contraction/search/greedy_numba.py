@@ -18,7 +18,7 @@ from numba import njit
 
 from contraction.search import greedy_network
 from contraction.search.greedy_network import Floats, Ints
-from contraction.search.heap_numba import grown, pop, push, sift_down
+from contraction.search.heap_numba import Partners, pop, propose, push, room_for, sift_down
 
 FEW, FIRST, SECOND = greedy_network.FEW, greedy_network.FIRST, greedy_network.SECOND
 HUGE, LN2 = greedy_network.HUGE, greedy_network.LN2
@@ -248,7 +248,7 @@ def score_of(values, found, slot, other, alpha):
     if made > HUGE or left > HUGE or right > HUGE:
         return huge_score(made, left, right, alpha)
     value = math.exp2(made) / alpha - (values.power[slot] + values.power[other]) * alpha
-    return math.log1p(value) if value >= 0.0 else -math.log1p(-value)
+    return math.log(1.0 + value) if value >= 0.0 else -math.log(1.0 - value)
 
 
 @njit(nogil=True)
@@ -261,10 +261,11 @@ def run_trial(
     bonds = bonds_of(at, next_half, weight, n)
     pins = pins_of(pin_at, pin_label, pin_start, pin_weight, kept, n)
     found = Found(np.full(n, -1), np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64))
-    values = Values(
-        leaf_size.copy(), np.exp2(np.minimum(leaf_size, HUGE)), np.arange(n), slots_of(n)
-    )
+    power = np.exp2(np.minimum(leaf_size, HUGE))
+    values = Values(leaf_size.copy(), power, np.arange(n), slots_of(n))
     scores, codes, used = first_heap(first_scores, first_codes, n)
+    partners = Partners(np.empty(16 * n), np.empty(16 * n, np.int64), np.zeros((n, 2), np.int64))
+    filled = 0
     limited = limit < math.inf
     unit, total = limit if limited else -math.inf, 0.0
     made, rest = 0, False
@@ -272,15 +273,21 @@ def run_trial(
         if used == 0:  # no neighbours left: by size from here
             rest = True
             used = push_all(scores, codes, values, n + made)
-        i, j, used = pop_pair(scores, codes, used, 2 * n - 1, rest)
+        code = pop(scores, codes, used)
+        used -= 1
+        i, j = code // (2 * n - 1), code % (2 * n - 1)
+        if rest:
+            i, j = code, pop(scores, codes, used)
+            used -= 1
         a, b = values.slots[i], values.slots[j]
         if a < 0 or b < 0:
+            if b >= 0 and j >= n:
+                used = propose(scores, codes, used, partners, values, j, n)
             continue
         if bonds.degree[a] < bonds.degree[b]:
             a, b = b, a
         name = n + made
         pairs[2 * made], pairs[2 * made + 1] = i, j
-        made += 1
         step = join(values, bonds, pins, a, b, name, len(weight) - len(kept))
         values.slots[i] = values.slots[j] = -1
         if step > unit:
@@ -294,17 +301,20 @@ def run_trial(
         if rest:
             push(scores, codes, used, values.size[a], name)
             used += 1
-            continue
-        count = find_neighbours(bonds, pins, found, a, name)
-        scores, codes = grown(scores, codes, used, count)
-        for k in range(count):
-            score = score_of(values, found, a, found.slots[k], alpha)
-            partner = values.names[found.slots[k]]
-            if temperature > 0.0:
-                key = partner * FIRST + name * SECOND + offset
-                score += temperature * noise[key & (len(noise) - 1)]
-            push(scores, codes, used, score, partner * (2 * n - 1) + name)
-            used += 1
+        else:
+            count = find_neighbours(bonds, pins, found, a, name)
+            partners, filled = room_for(partners, filled, values, n, made, count)
+            partners.range[made] = filled, filled + count
+            for k in range(count):
+                other = found.slots[k]
+                score, partner = score_of(values, found, a, other, alpha), values.names[other]
+                if temperature > 0.0:
+                    key = partner * FIRST + name * SECOND + offset
+                    score += temperature * noise[key & (len(noise) - 1)]
+                partners.score[filled + k], partners.value[filled + k] = score, partner
+            filled += count
+            used = propose(scores, codes, used, partners, values, name, n)
+        made += 1
     return unit + math.log2(total) if total > 0.0 else -math.inf
 
 
@@ -318,15 +328,6 @@ def join(values, bonds, pins, a, b, name, first_bond):
     values.power[a] = math.exp2(min(step - bond, HUGE))
     values.slots[name], values.names[a] = a, name
     return step
-
-
-@njit(nogil=True)
-def pop_pair(scores, codes, used, values, rest):
-    """Take a pair out of the heap, or the two least values; return it and what stays."""
-    code = pop(scores, codes, used)
-    if rest:
-        return code, pop(scores, codes, used - 1), used - 2
-    return code // values, code % values, used - 1
 
 
 @njit(nogil=True)
@@ -344,7 +345,7 @@ def push_all(scores, codes, values, count):
 def first_heap(first_scores, first_codes, n):
     """Return the heap of the pairs to start with."""
     used = len(first_scores)
-    scores, codes = grown(np.empty(0), np.empty(0, np.int64), 0, used + 8 * n)
+    scores, codes = np.empty(used + n), np.empty(used + n, np.int64)
     scores[:used], codes[:used] = first_scores, first_codes
     for k in range(used // 2 - 1, -1, -1):
         sift_down(scores, codes, used, k)

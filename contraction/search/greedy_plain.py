@@ -9,7 +9,7 @@ bond between them, and hyper labels, if any, count by their holders.
 from __future__ import annotations
 
 import heapq
-from math import exp2, inf, log1p, log2
+from math import exp2, inf, log, log2
 
 from contraction.search.greedy_network import (
     FEW,
@@ -64,6 +64,8 @@ class _State:
         self.names = list(range(network.leaves))  # of the value in a slot
         self.slots = list(range(network.leaves))  # of a value; -1 once it is joined
         self.pairs: list[tuple[int, int]] = []
+        # for each value made, its older neighbours not yet proposed; only one is in the heap
+        self.partners: list[list[tuple[float, int]]] = []
         self.limited = limit < inf
         self.unit = limit if self.limited else -inf
         self.total = 0.0
@@ -75,14 +77,27 @@ class _State:
 
     def join_neighbours(self, heap: list[Entry]) -> bool:
         """Join pairs by their scores while there are any; False once the limit is reached."""
-        slots, pop = self.slots, heapq.heappop
+        slots, leaves = self.slots, self.network.leaves
         while heap:
-            _, i, j = pop(heap)
+            _, i, j = heap[0]
             a, b = slots[i], slots[j]
             if a >= 0 and b >= 0:
+                heapq.heappop(heap)
                 if not self.join(i, j, a, b):
                     return False
-                self.push(heap, slots[-1])
+                self.find_partners(slots[-1])
+                j = len(slots) - 1
+                if self.partners[-1]:
+                    heapq.heappush(heap, (*self.partners[-1].pop(), j))
+                continue
+            partners = self.partners[j - leaves] if b >= 0 and j >= leaves else []
+            while partners:
+                score, i = partners.pop()
+                if slots[i] >= 0:
+                    heapq.heapreplace(heap, (score, i, j))
+                    break
+            else:
+                heapq.heappop(heap)
         return True
 
     def join_rest(self) -> bool:
@@ -153,25 +168,28 @@ class _State:
         self.hyper[b] = set()
         return shared
 
-    def push(self, heap: list[Entry], slot: int) -> None:
-        """Score the pairs of the newest value and its neighbours."""
+    def find_partners(self, slot: int) -> None:
+        """Score the pairs of the newest value and its neighbours; the best pair comes last."""
         alpha, temperature, offset = self.trial
         size, power, names, noise = self.size, self.power, self.names, self.noise
-        push, mask = heapq.heappush, len(self.noise) - 1
+        mask = len(noise) - 1
         mine, mine_power, name = size[slot], power[slot], names[slot]
         at = name * SECOND + offset
         bonds = self.bonds[slot]
+        partners = []
         for other, bond in (self.hyper_bonds(slot) if self.hyper[slot] else bonds).items():
             made = mine + size[other] - 2.0 * bond
             if made > HUGE or mine > HUGE or size[other] > HUGE:
                 score = huge_score(made, mine, size[other], alpha)
             else:
                 value = exp2(made) / alpha - (mine_power + power[other]) * alpha
-                score = log1p(value) if value >= 0.0 else -log1p(-value)
+                score = log(1.0 + value) if value >= 0.0 else -log(1.0 - value)
             partner = names[other]
             if temperature:
                 score += temperature * noise[(partner * FIRST + at) & mask]
-            push(heap, (score, partner, name))
+            partners.append((score, partner))
+        partners.sort(reverse=True)
+        self.partners.append(partners)
 
     def hyper_bonds(self, slot: int) -> dict[int, float]:
         """Return the neighbours of a slot and half of what a join with each saves in log2."""

@@ -1,4 +1,7 @@
-"""A binary heap of scores with codes, compiled: the least score first, then the least code.
+"""A heap of pairs by score, compiled, in which every value made has its best pair only.
+
+Pairs are written as codes; of equal scores the least code comes first. A value's other pairs wait
+in `Partners`, where they cost nothing once the value is joined.
 
 Imported by other kernels only.
 """
@@ -7,8 +10,20 @@ Imported by other kernels only.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+
+from contraction.search.greedy_network import Floats, Ints
+
+
+class Partners(NamedTuple):
+    """The pairs of values made with older ones that are not in the heap: one of each is there."""
+
+    score: Floats
+    value: Ints  # the older one
+    range: Ints  # of the pairs of each value made: first and stop
 
 
 @njit(nogil=True)
@@ -55,12 +70,45 @@ def pop(scores, codes, used):
 
 
 @njit(nogil=True)
-def grown(scores, codes, used, more):
-    """Return the heap with room for `more` entries."""
-    if used + more <= len(scores):
-        return scores, codes
-    wide_scores = np.empty(2 * (used + more))
-    wide_codes = np.empty(2 * (used + more), np.int64)
-    wide_scores[:used] = scores[:used]
-    wide_codes[:used] = codes[:used]
-    return wide_scores, wide_codes
+def propose(scores, codes, used, partners, values, name, n):
+    """Put the best pair of a value and an older one into the heap; return its new length."""
+    first, stop = partners.range[name - n]
+    best, kept = -1, first
+    for k in range(first, stop):
+        value = partners.value[k]
+        if values.slots[value] >= 0:
+            score = partners.score[k]
+            partners.score[kept], partners.value[kept] = score, value
+            if best < 0 or (score, value) < (partners.score[best], partners.value[best]):
+                best = kept
+            kept += 1
+    partners.range[name - n, 1] = kept
+    if best < 0:
+        return used
+    push(scores, codes, used, partners.score[best], partners.value[best] * (2 * n - 1) + name)
+    kept -= 1
+    partners.score[best], partners.value[best] = partners.score[kept], partners.value[kept]
+    partners.range[name - n, 1] = kept
+    return used + 1
+
+
+@njit(nogil=True)
+def room_for(partners, filled, values, n, made, count):
+    """Return the partners with room for `count` more; those of joined values make room."""
+    if filled + count <= len(partners.score):
+        return partners, filled
+    kept = 0
+    for k in range(made):
+        kept += partners.range[k, 1] - partners.range[k, 0] if values.slots[n + k] >= 0 else 0
+    wide = 2 * (kept + count) + 16 * n
+    moved = Partners(np.empty(wide), np.empty(wide, np.int64), partners.range)
+    filled = 0
+    for k in range(made):
+        if values.slots[n + k] >= 0:
+            first, stop = partners.range[k]
+            moved.range[k] = filled, filled + stop - first
+            for old in range(first, stop):
+                moved.score[filled] = partners.score[old]
+                moved.value[filled] = partners.value[old]
+                filled += 1
+    return moved, filled
