@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import namespace_by_name
-from contraction.execute import Library, _kernel, _load, _view
+from contraction.execute import Library, stages
+from contraction.program import Program
 from contraction.reuse.messages import Finish, Messages
 
 Unary = Callable[[Any], Any]
@@ -19,11 +20,9 @@ class Bound:
     """The kernels of a set of messages for one array library."""
 
     def __init__(self, messages: Messages, name: str) -> None:
-        library = Library(name)
-        self.messages, self.name = messages, name
-        self.loads = [(load.value, _load(load, library)) for load in messages.loads]
-        self.kernels = [(_kernel(s, library), s.left, s.right) for s in messages.steps]
-        self._final = _view(messages.final, library)
+        self.messages, self.name, library = messages, name, Library(name)
+        program = Program(messages.loads, messages.steps, messages.final, (), 0.0, 0, 0, 0)
+        self.loads, self.kernels, self._final = stages(program, name)
         self._finishes = {i: _finisher(f, library) for i, f in messages.finishes.items()}
 
     def prepared(self, arrays: Sequence[Any]) -> list[Any]:

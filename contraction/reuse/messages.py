@@ -18,10 +18,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from contraction.cost import CostModel
-from contraction.lowering import Order, Way, _Step, choose_ways
+from contraction.lowering import Order, Way, choose_ways
 from contraction.program import Layouts, Load, Shape, Step, View, _final, _loads, _step
 from contraction.spec import Canonical
 from contraction.tree import Pair, Tree, build_tree
+from contraction.ways import StepWays
 
 MANY = 1000  # inputs above which fewer axis orders are compared
 
@@ -56,6 +57,7 @@ class Messages(NamedTuple):
     cotangent: Shape  # labels of size one left out; empty for a scalar
     final: View
     sizes: tuple[int, ...]  # entries of every value; nothing for inputs that are not copied
+    beside: tuple[int, ...]  # entries that each step needs for a moment beside its result
 
     @property
     def root(self) -> int:
@@ -71,6 +73,7 @@ def build_messages(
     leaves: Iterable[int] | None = None,
     *,
     weighted: bool = True,
+    library: str = "numpy",
 ) -> Messages:
     """Return the steps up the tree and down to the inputs `leaves` (all by default).
 
@@ -86,6 +89,8 @@ def build_messages(
     weighted
         Whether there is a cotangent. Without one the result must be a scalar; the derivatives
         by the two values under the root are then each other, which saves two steps.
+    library
+        Whose kernels will do the steps; it matters for what they need beside their results.
 
     Cost: linear in the number of labels of all values.
     """
@@ -124,7 +129,15 @@ def build_messages(
         seen[count],
         _final(canonical, tree, memory[root], seen[root]),
         tuple(entries),
+        tuple(_beside(step, library) for step in steps),
     )
+
+
+def _beside(step: Step, library: str) -> int:
+    if library != "numpy":
+        return step.copies + step.fused
+    buffers = max(step.buffers - step.size, 0) if step.sums else step.buffers
+    return step.copies + buffers
 
 
 def _both_ways(
@@ -201,7 +214,7 @@ def _choose_down(
     orders: list[list[Order]] = [[order] for order in known]
     choices: list[list[list[_Choice]]] = []
     for k, pair in enumerate(pairs):
-        step = _Step(tree, pair, wishes.get(first + k, {}), model)
+        step = StepWays(tree, pair, wishes.get(first + k, {}), model)
         kept, found = _options(step, orders[pair.left], known[pair.right], width)
         orders.append(kept)
         choices.append(found)
@@ -221,7 +234,7 @@ def _choose_down(
 
 
 def _options(
-    step: _Step, above: Sequence[Order], other: Order, width: int
+    step: StepWays, above: Sequence[Order], other: Order, width: int
 ) -> tuple[list[Order], list[list[_Choice]]]:
     """Return candidate orders of a result, and from each order above the ways to them."""
     tables: list[dict[Order, tuple[float, Way]]] = []

@@ -32,7 +32,9 @@ def bound_messages(
     weighted: bool,
 ) -> Bound:
     """Return the bound messages of a tree, as `build_messages` makes them; remembered."""
-    made = build_messages(canonical, pairs, MODELS[name], layouts, leaves, weighted=weighted)
+    made = build_messages(
+        canonical, pairs, MODELS[name], layouts, leaves, weighted=weighted, library=name
+    )
     return Bound(made, name)
 
 

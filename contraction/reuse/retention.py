@@ -160,7 +160,7 @@ class _Branches:
         made = self.messages.derivatives.get(value, -1)
         if made < self.end or made not in self.needed:
             return 0.0
-        return float(self._clipped(self.messages.steps[made - self.first].copies))
+        return float(self._clipped(self.messages.beside[made - self.first]))
 
     def _input(self, value: int) -> Table:
         row = np.zeros((1, COLUMNS))
@@ -210,7 +210,10 @@ class _Branches:
         pair = self.messages.pairs[value - self.first]
         early, late = (left, right) if pair[0] < pair[1] else (right, left)
         step = self.messages.steps[value - self.first]
-        size, copies = self._size(value), float(self._clipped(step.copies))
+        size, copies = (
+            self._size(value),
+            float(self._clipped(self.messages.beside[value - self.first])),
+        )
         made = value in self.needed
         rows = np.zeros_like(left.rows)
         allowed = np.ones(len(rows), bool)

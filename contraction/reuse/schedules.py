@@ -116,7 +116,7 @@ def timed(
     flops = 0
     for value, dropped in zip(made, freed, strict=True):
         step = messages.steps[value - first]
-        peak = max(peak, alive + step.copies + step.size)
+        peak = max(peak, alive + messages.beside[value - first] + step.size)
         alive += step.size - sum(sizes[v] for v in dropped)
         flops += step.flops
     for finish in messages.finishes.values():

@@ -1,4 +1,4 @@
-"""Mixed precision: the estimate covers the true error as often as it says, cancellation included."""
+"""Mixed precision: the estimate covers the true error as often as it says."""
 
 import numpy as np
 import pytest
