@@ -54,7 +54,9 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         slices = tuple(data.get("slices", ()))
         objective = _text(data["objective"])
         memory = None if data["memory"] is None else _whole(data["memory"])
-        place = {name: _text(data[name]) for name in ("library", "device", "dtype") if name in data}
+        library = _text(data.get("library", "numpy"))
+        device = _text(data.get("device", "cuda:0" if library == "cupy" else "cpu"))
+        dtype = _text(data.get("dtype", "float64"))
     except TnetError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:

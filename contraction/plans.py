@@ -12,7 +12,7 @@ from contraction.compilation import Compiled as Compiled
 from contraction.compilation import check_memory as check_memory
 from contraction.plan_data import plan_from_dict, plan_to_dict
 from contraction.program import Program
-from contraction.report import plan_table
+from contraction.report import amount, plan_table
 from contraction.reuse.tracking import is_tracked
 from contraction.search.objectives import Objective
 from contraction.slices import slice_job
@@ -171,7 +171,7 @@ class Plan:
 
     def __repr__(self) -> str:
         flops, peak = (min(n, 1 << 1000) for n in (self.flops, self.peak_size))  # as floats
-        sliced = f"{self.num_slices:,} slices, " if self.slices else ""
+        sliced = f"{amount(self.num_slices)} slices, " if self.slices else ""
         return (
             f"Plan({len(self.spec.inputs)} inputs, {flops:.3g} flops, "
             f"peak {peak:.3g} entries, {sliced}by {self.objective.value})"

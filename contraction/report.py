@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,14 @@ def plan_table(plan: Plan) -> str:
     inner = sliced_canonical(spec.canonical, [number[label] for label in plan.slices])
     tree = build_tree(inner, pairs)
     head = [
-        f"{count} inputs, {len(pairs)} steps, {plan.flops:,} flops, "
-        f"peak {plan.peak_size:,} entries, {plan.write_size:,} written, "
+        f"{count} inputs, {len(pairs)} steps, {amount(plan.flops)} flops, "
+        f"peak {amount(plan.peak_size)} entries, {amount(plan.write_size)} written, "
         f"about {duration(plan.seconds)} (planned for {plan.objective.value})"
     ]
     if plan.slices:
         head.append(
-            f"{plan.num_slices:,} slices over {_word(list(plan.slices))}, the first outermost; "
-            "the steps of one:"
+            f"{amount(plan.num_slices)} slices over {_word(list(plan.slices))}, "
+            "the first outermost; the steps of one:"
         )
     rows = [("step", "values", "labels", "kernel", "flops", "entries", "copied")]
     for k, step in enumerate(program.steps):
@@ -47,9 +48,9 @@ def plan_table(plan: Plan) -> str:
                 f"{step.left} {step.right} -> {count + k}",
                 f"{words[0]},{words[1]}->{words[2]}",
                 step.kernel.value,
-                f"{step.flops:,}",
-                f"{step.size:,}",
-                f"{step.copies:,}",
+                amount(step.flops),
+                amount(step.size),
+                amount(step.copies),
             )
         )
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
@@ -65,6 +66,17 @@ def plan_table(plan: Plan) -> str:
     return "\n".join([*head, *lines])
 
 
+def amount(number: int) -> str:
+    """Return a whole number as text, a power of ten where it is beyond counting.
+
+    Examples
+    --------
+    >>> amount(1234567), amount(2**1000)
+    ('1,234,567', '10^301.0')
+    """
+    return f"{number:,}" if number < 10**15 else f"10^{math.log10(number):.1f}"
+
+
 def duration(seconds: float) -> str:
     """Return a time as people say it.
 
@@ -74,8 +86,8 @@ def duration(seconds: float) -> str:
     ('2.5 us', '250 ms', '1.5 min', '3.2e+12 years')
     """
     unit, size = next(((u, n) for u, n in reversed(_UNITS.items()) if seconds >= n), ("us", 1e-6))
-    amount = seconds / size
-    return f"{amount:.{3 if 100 <= amount < 1000 else 2}g} {unit}"
+    number = seconds / size
+    return f"{number:.{3 if 100 <= number < 1000 else 2}g} {unit}"
 
 
 def _word(labels: list[Hashable]) -> str:
