@@ -14,7 +14,7 @@ from typing import NamedTuple
 from contraction.program import Program, Step, View
 
 WORKERS = 16  # that the cut could keep busy
-LEAST = 50_000_000  # flops, about, of a piece that is worth being handed over
+LEAST = 1_000_000_000  # flops, about, of a piece that is worth being handed over
 SHARE = 128  # a piece below this fraction of the whole is left to the rest
 GAIN = 0.85  # of the time without a cut; more than that, and nothing is cut
 

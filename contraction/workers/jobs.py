@@ -28,6 +28,7 @@ class Job(ABC):
     """Tasks, numbered from zero, and what becomes of their results."""
 
     tasks: tuple[tuple[int, ...], ...]  # what each one does, in numbers
+    ahead: int  # results for each worker that may wait to be put together
 
     @abstractmethod
     def run(self, task: int) -> Array:
@@ -84,7 +85,7 @@ class SlicesJob(Job):
 
     def __init__(self, job: SliceJob, boxes: Sequence[Box]) -> None:
         self._job, self._boxes = job, boxes
-        self.tasks = tuple(job.chunks)
+        self.tasks, self.ahead = tuple(job.chunks), 3
         self._whole = all(side == ALL for box in boxes for side in box)
 
     def run(self, task: int) -> Array:
@@ -161,6 +162,7 @@ class BranchesJob(Job):
         self._rest = cut.rest if cut.pieces else None
         self._arrays, self._library = arrays, library
         self.tasks = tuple((piece.value,) for piece in self._work)
+        self.ahead = len(self.tasks)  # all are needed at once
 
     def run(self, task: int) -> Array:
         """Return the value that one branch makes."""

@@ -8,16 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
-AHEAD = 2  # tasks begun or waiting for each worker, so that none stands idle
 
 
 def in_order(
     call: Callable[[int], T],
     tasks: Sequence[int],
     workers: int,
+    window: int,
     abort: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
-    """Yield `call(task)` for each task, in order, at most `AHEAD * workers` beyond the last.
+    """Yield `call(task)` for each task, in order.
 
     Parameters
     ----------
@@ -27,13 +27,15 @@ def in_order(
         The arguments.
     workers
         Number of threads.
+    window
+        How many calls may be under way, or done and not yet yielded.
     abort
         Called if the caller stops early or a call fails; must make the calls that are under way
         return or raise soon, for they are waited for.
 
     Examples
     --------
-    >>> list(in_order(lambda x: x * x, range(4), workers=2))
+    >>> list(in_order(lambda x: x * x, range(4), workers=2, window=3))
     [0, 1, 4, 9]
     """
     if workers == 0:
@@ -44,7 +46,7 @@ def in_order(
     done = False
     try:
         for task in tasks:
-            if len(waiting) >= AHEAD * workers:
+            if len(waiting) >= window:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(call, task))
         while waiting:

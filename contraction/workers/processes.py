@@ -12,7 +12,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -69,7 +69,9 @@ class Processes(Scheduler):
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have processes do the work; they start with their first task."""
         check_host_arrays(work.arrays)
-        with tempfile.TemporaryDirectory(prefix="tnet-", dir=self.scratch) as name:
+        with tempfile.TemporaryDirectory(
+            prefix="tnet-", dir=self.scratch, ignore_cleanup_errors=True
+        ) as name:
             scratch = Path(name)
             parts = work.parts or Parts(scratch, uuid.uuid4().hex, False)
             order = Order(
@@ -138,7 +140,8 @@ class Seats:
         if result is None:
             raise WorkerError(f"the result of task {task} is damaged in {self._order.parts.folder}")
         if not self._order.parts.lasting:
-            self._order.parts.path(task).unlink()  # the mapping stays
+            with suppress(OSError):  # some systems keep what is mapped
+                self._order.parts.path(task).unlink()
         return result
 
     def close(self) -> None:

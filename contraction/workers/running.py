@@ -28,7 +28,7 @@ from contraction.workers.layout import lay_out
 from contraction.workers.ordering import in_order
 from contraction.workers.parts import Parts
 from contraction.workers.processes import check_host_arrays
-from contraction.workers.schedulers import Assignment, Scheduler, Serial
+from contraction.workers.schedulers import Assignment, Scheduler, Serial, blas_limit
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -77,7 +77,7 @@ def contract_with(
 
     Notes
     -----
-    At most twice as many results as workers wait to be added. Processes begin with about a
+    At most three times as many results as workers wait to be added. Processes begin with about a
     second each; tasks below a tenth of a second are better done by `Serial`.
 
     Examples
@@ -89,12 +89,13 @@ def contract_with(
     """
     crew = scheduler or Serial()
     if folder is None:
-        return _contract(*lay_out(plan, arrays), None, crew, progress)
+        with blas_limit(crew):
+            return _contract(*lay_out(plan, arrays), None, crew, progress)
     values = list(arrays)
     prepare(values, plan.spec)
     check_host_arrays(values)
     numbered = _numbered(plan)
-    with run_folder(folder, new=True) as run:
+    with run_folder(folder, new=True) as run, blas_limit(crew):
         manifest = run.manifest()
         if manifest is not None:
             if manifest.plan != json.loads(json.dumps(numbered.to_dict())):
@@ -138,7 +139,8 @@ def resume_contraction(
     ...     resume_contraction(name)[0, 0]
     np.float64(3.0)
     """
-    with run_folder(folder, new=False) as run:
+    crew = scheduler or Serial()
+    with run_folder(folder, new=False) as run, blas_limit(crew):
         manifest = run.manifest()
         if manifest is None:
             raise InputError(f"nothing was begun in {str(run.path)!r}; begin with contract_with.")
@@ -147,7 +149,7 @@ def resume_contraction(
             return found
         plan = Plan.from_dict(manifest.plan)
         values = run.inputs(manifest)
-        return _contract_in(run, plan, values, manifest, scheduler or Serial(), progress)
+        return _contract_in(run, plan, values, manifest, crew, progress)
 
 
 def plan_of_run(folder: str | os.PathLike[str]) -> Plan | None:
@@ -211,7 +213,8 @@ def _contract(
             return made
 
         total = len(job.tasks)
-        results = in_order(compute, range(total), crew.workers, crew.abort)
+        window = job.ahead * max(crew.workers, 1)
+        results = in_order(compute, range(total), crew.workers, window, crew.abort)
         try:
             result = job.finish(_counted(results, total, progress))
         finally:

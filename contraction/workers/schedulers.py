@@ -67,8 +67,7 @@ class Serial(Scheduler):
     @contextmanager
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have the caller's own thread do the work."""
-        with _limited(self.blas_threads):
-            yield Crew(0, work.job.run)
+        yield Crew(0, work.job.run)
 
 
 @final
@@ -95,8 +94,7 @@ class Threads(Scheduler):
     @contextmanager
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have threads do the work."""
-        with threads_for(0.0):
-            yield Crew(min(self.workers, len(work.job.tasks)), work.job.run)
+        yield Crew(min(self.workers, len(work.job.tasks)), work.job.run)
 
 
 def check_workers(workers: int, *, name: str = "workers") -> None:
@@ -105,7 +103,9 @@ def check_workers(workers: int, *, name: str = "workers") -> None:
         raise InputError(f"`{name}` is a whole number >= 1, got {workers!r}.")
 
 
-def _limited(count: int | None) -> AbstractContextManager[Any]:
+def blas_limit(scheduler: Scheduler) -> AbstractContextManager[Any]:
+    """Limit the BLAS threads of this process to what a scheduler has for each worker."""
+    count = scheduler.blas_threads if isinstance(scheduler, Serial) else 1
     if count is None:
         return nullcontext()
     if count == 1:

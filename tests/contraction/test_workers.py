@@ -328,7 +328,7 @@ def test_an_error_in_a_task_is_raised() -> None:
         return task
 
     aborted: list[int] = []
-    results = in_order(call, range(100), 2, lambda: aborted.append(1))
+    results = in_order(call, range(100), 2, 4, lambda: aborted.append(1))
     with pytest.raises(ZeroDivisionError, match="three"):
         list(results)
     assert aborted == [1]
@@ -336,7 +336,7 @@ def test_an_error_in_a_task_is_raised() -> None:
 
 def test_few_results_wait() -> None:
     begun: list[int] = []
-    results = in_order(lambda task: begun.append(task) or task, range(100), 2)
+    results = in_order(lambda task: begun.append(task) or task, range(100), 2, 4)
     assert next(results) == 0
     time.sleep(0.05)
     assert len(begun) <= 5
