@@ -75,7 +75,7 @@ class Found(NamedTuple):
     slots: Ints
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def join_bonds(bonds, a, b):
     """Give slot a the bonds of slot b; return the weight of those between them."""
     between = 0.0
@@ -93,7 +93,7 @@ def join_bonds(bonds, a, b):
     return between
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def link(bonds, half, slot):
     """Put a half bond on a slot."""
     bonds.at[half] = slot
@@ -102,7 +102,7 @@ def link(bonds, half, slot):
     bonds.degree[slot] += 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def remove_pin(pins, pin):
     """Take a pin off its label; it stays in the list of its slot, dead."""
     label = pins.label[pin]
@@ -113,7 +113,7 @@ def remove_pin(pins, pin):
     pins.at[pin] = -1
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def join_pins(pins, bonds, a, b, name, first_bond):
     """Give slot a the hyper labels of slot b; return the weight of those on both."""
     shared = 0.0
@@ -152,7 +152,7 @@ def join_pins(pins, bonds, a, b, name, first_bond):
     return shared
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def find_neighbours(bonds, pins, found, slot, name):
     """Fill `found` for a value; return how many neighbours it has. Parallel bonds become one."""
     count = 0
@@ -181,7 +181,7 @@ def find_neighbours(bonds, pins, found, slot, name):
     return find_by_pins(pins, found, slot, name, count)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def find_by_pins(pins, found, slot, name, count):
     """Add to `found` what hyper labels give."""
     crowded = False
@@ -216,7 +216,7 @@ def find_by_pins(pins, found, slot, name, count):
     return count
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def weigh_crowded(pins, found, name, count):
     """Add to the neighbours found the labels of very many holders."""
     for k in range(count):
@@ -229,7 +229,7 @@ def weigh_crowded(pins, found, name, count):
             pin = pins.next[pin]
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def huge_score(made, left, right, alpha):
     """Return the score without noise from logarithms; see `greedy_network.huge_score`."""
     top = max(made, left, right)
@@ -240,7 +240,7 @@ def huge_score(made, left, right, alpha):
     return math.copysign(math.log(abs(value)) + top * LN2, value)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def score_of(values, found, slot, other, alpha):
     """Return the score without noise of joining the values of two slots."""
     left, right = values.size[slot], values.size[other]
@@ -318,7 +318,7 @@ def run_trial(
     return unit + math.log2(total) if total > 0.0 else -math.inf
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def join(values, bonds, pins, a, b, name, first_bond):
     """Join the values of two slots into the first; return log2 of the multiply-adds."""
     bond = join_bonds(bonds, a, b)
@@ -330,7 +330,7 @@ def join(values, bonds, pins, a, b, name, first_bond):
     return step
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def push_all(scores, codes, values, count):
     """Fill the heap with the values there are, by size; return how many."""
     used = 0
@@ -341,7 +341,7 @@ def push_all(scores, codes, values, count):
     return used
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def first_heap(first_scores, first_codes, n):
     """Return the heap of the pairs to start with."""
     used = len(first_scores)
@@ -352,7 +352,7 @@ def first_heap(first_scores, first_codes, n):
     return scores, codes, used
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def slots_of(n):
     """Return the slots of all values before the first join."""
     slots = np.full(2 * n - 1, -1)
@@ -360,7 +360,7 @@ def slots_of(n):
     return slots
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def bonds_of(at, next_half, weight, n):
     """Return the bonds before the first join."""
     head, degree = np.full(n, -1), np.zeros(n, np.int64)
@@ -371,7 +371,7 @@ def bonds_of(at, next_half, weight, n):
     return Bonds(at.copy(), next_half.copy(), head, weight.copy(), degree)
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def pins_of(at, label, start, weight, kept, n):
     """Return the pins before the first join; those of a label stand together."""
     head, after = np.full(n, -1), np.empty(len(at), np.int64)

@@ -26,7 +26,7 @@ class Partners(NamedTuple):
     range: Ints  # of the pairs of each value made: first and stop
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def sift_down(scores, codes, used, k):
     """Put entry `k` in its place below."""
     score, code = scores[k], codes[k]
@@ -47,7 +47,7 @@ def sift_down(scores, codes, used, k):
     scores[k], codes[k] = score, code
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def push(scores, codes, used, score, code):
     """Add an entry to the heap of `used` entries."""
     k = used
@@ -60,7 +60,7 @@ def push(scores, codes, used, score, code):
     scores[k], codes[k] = score, code
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def pop(scores, codes, used):
     """Take the least entry out of the heap of `used` entries and return its code."""
     code = codes[0]
@@ -69,7 +69,7 @@ def pop(scores, codes, used):
     return code
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def propose(scores, codes, used, partners, values, name, n):
     """Put the best pair of a value and an older one into the heap; return its new length."""
     first, stop = partners.range[name - n]
@@ -92,7 +92,7 @@ def propose(scores, codes, used, partners, values, name, n):
     return used + 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, forceinline=True)
 def room_for(partners, filled, values, n, made, count):
     """Return the partners with room for `count` more; those of joined values make room."""
     if filled + count <= len(partners.score):
