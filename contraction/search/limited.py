@@ -11,14 +11,15 @@ from collections.abc import Callable
 
 from contraction.search.annealing import Schedule
 from contraction.search.problem import Found
-from contraction.search.rounds import GROWTH, HOT, KEPT, Rounds
+from contraction.search.rounds import KEPT, Rounds
 from contraction.search.slicing import Slicing
 
-PROBE = 150  # rotations for each leaf while the limit of a value is sought
-PROBES = 5  # for that
+PROBE = 400  # rotations for each leaf while the limit of a value is sought
+PROBES = 4  # for that
 FORCED = 2  # more of them, without annealing, once the time is over and nothing fits
+MENDS = 3  # at most, for a tree that does not fit
 USUAL = 1.75  # log2 of the peak over the largest value, to begin with
-SLACK = 0.5  # log2 by which the peak may stay below what is allowed
+SLACK = 1.1  # log2 by which the peak may stay below what is allowed: most labels are of size two
 MARGIN = 0.05  # log2 by which the next limit is lower than what would just have fitted
 GENTLE = Schedule(slicing=Slicing(unsliced=0.0, cool=(0.1, 0.05)))
 
@@ -40,7 +41,8 @@ class Limited:
         self.rounds, self.peak, self.most = rounds, peak, most
         self.limit = max(most - USUAL, 0.0)
         self.trees: list[Found] = []
-        self.nearest: tuple[float, Found] | None = None
+        self.nearest: tuple[float, Found] | None = None  # log2 of the least excess, and the tree
+        self.unfit: Found | None = None  # the last that did not fit
         self._number = 0
 
     def run(self) -> list[Found]:
@@ -61,16 +63,17 @@ class Limited:
             start = self.trees[0] if self.trees and self._number % 2 else rounds.best
             over = self._round(start, moves)
             if over > 0.0:
-                self.limit = self._fitting(over)
-                self._mend()
+                limit = self._fitting(over)
+                self._mend(min(limit, self.limit - 1.0))
+                self.limit = limit
             elif over < -SLACK:  # longer rounds leave less beside the largest value
-                self.limit = self._fitting(0.7 * over)
-            length *= GROWTH
+                self.limit = self._fitting(over)
+            length = rounds.longer(moves)
         for _ in range(FORCED):
             if self.trees or self.limit <= 0.0:
                 break
-            self._mend()
             self.limit = max(self.limit - 1.0, 0.0)
+            self._mend(self.limit)
         if self.trees:
             return self.trees
         return [rounds.best] if self.nearest is None else [self.nearest[1]]
@@ -79,21 +82,31 @@ class Limited:
         """Return the limit that would have made a peak over what is allowed fit."""
         return max(self.limit - over - MARGIN, 0.0)
 
-    def _round(self, start: Found, moves: int, schedule: Schedule = HOT) -> float:
+    def _round(self, start: Found, moves: int) -> float:
         """Anneal once, and return log2 of the peak over what is allowed."""
-        found = self.rounds.annealed(
-            start, moves, self._number, schedule=schedule, max_log2_size=self.limit
+        return self._judge(
+            self.rounds.annealed(start, moves, self._number, max_log2_size=self.limit)
         )
+
+    def _mend(self, limit: float) -> None:
+        """Slice a little more of the tree that did not fit, and leave it as it is otherwise."""
+        for _ in range(MENDS):
+            start, moves = self.unfit or self.rounds.best, self.rounds.count
+            found = self.rounds.annealed(
+                start, moves, self._number, schedule=GENTLE, max_log2_size=max(limit, 0.0)
+            )
+            if self._judge(found) <= 0.0 or self.rounds.allowance() <= 0.0:
+                break
+            limit -= 1.0
+
+    def _judge(self, found: Found) -> float:
         self._number += 1
         over = self.peak(found) - self.most
         if over <= 0.0:
             self.trees = sorted({found, *self.trees}, key=lambda f: (f.log2_cost, f.pairs))[:KEPT]
             self.rounds.effort.tell(self.trees[0].log2_cost)
-        elif self.nearest is None or over < self.nearest[0]:
-            self.nearest = over, found
+        else:
+            self.unfit = found
+            if self.nearest is None or over < self.nearest[0]:
+                self.nearest = over, found
         return over
-
-    def _mend(self) -> None:
-        """Slice a little more of the tree that came nearest, and leave it as it is otherwise."""
-        start = self.rounds.best if self.nearest is None else self.nearest[1]
-        self._round(start, self.rounds.count, GENTLE)

@@ -28,7 +28,7 @@ from contraction.search.limited import Limited
 from contraction.search.objectives import Objective
 from contraction.search.parts import components, restricted
 from contraction.search.problem import Found, Simplified, problem_of, simplified
-from contraction.search.ranking import Ranking
+from contraction.search.ranking import Ranking, lowering_seconds
 from contraction.search.rounds import Effort, Progress, Rounds, worth, write_weight
 from contraction.spec import Canonical
 from contraction.tree import Pairs, leaf_labels, reorder
@@ -38,7 +38,6 @@ EXACT = 16  # inputs up to which an exact search is tried
 SPLIT = 4e-6  # seconds that one split of an exact search takes
 FEWEST = 3300  # splits that are always affordable: all of eight inputs
 SLICED = 64  # labels up to which slices are tried one by one on a finished tree
-LOWERING = 6e-5  # seconds an input that lowering a tree takes
 
 
 def search_pairs(
@@ -182,10 +181,10 @@ class _Network:
 
     def chosen(self, candidates: Sequence[Found], effort: Effort) -> Found:
         """Return the best of some trees, best first, after lowering as many as is worth it."""
-        ranking, lowering = self.ranking, LOWERING * self.count
+        ranking, lowering = self.ranking, lowering_seconds(self.count)
         time = worth(ranking.estimate(candidates[0]))
         if effort.deadline is not None:
-            time = max(time, effort.left())
+            time = effort.left()
         best = ranking.best(candidates[: max(1, int(time / lowering))])
         neighbours = 2 * self.count
         if self.count > EXACT or time < neighbours * lowering:

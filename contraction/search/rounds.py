@@ -17,6 +17,7 @@ from contraction.cost import CostModel
 from contraction.search.annealing import Schedule, anneal
 from contraction.search.annealing_tree import log2_total
 from contraction.search.greedy import random_greedy
+from contraction.search.members import LARGEST, LONG, member_trees
 from contraction.search.objectives import Objective
 from contraction.search.problem import Found, Problem
 from contraction.search.windows import reoptimize
@@ -30,6 +31,8 @@ TRIAL = 1e-5  # the same for one leaf in a greedy trial
 WINDOW = 1.7e-4  # the same for one leaf when all windows are solved
 GENEROUS = 4.0  # windows are tried even if they take so many times what is left
 GROWTH = 4  # from one round to the next
+LATEST = 0.95  # of the time: the rest is for lowering
+SHORTEST = 0.1  # of the time left that the second round and later ones take at least
 FIRST = 40  # rotations for each leaf in the first round
 FEWEST = 4  # rotations for each leaf below which a round is not worth its start
 TRIALS = 128  # greedy ones at most
@@ -82,6 +85,11 @@ class Effort:
             return None
         return self.begin + share * (self.deadline - self.begin)
 
+    @property
+    def length(self) -> float:
+        """The seconds in all, infinite without a deadline."""
+        return math.inf if self.deadline is None else self.deadline - self.begin
+
     def left(self) -> float:
         """Return the seconds until the deadline, infinite without one."""
         return math.inf if self.deadline is None else self.deadline - time.perf_counter()
@@ -89,7 +97,7 @@ class Effort:
     def tell(self, cost: float) -> None:
         """Report how far the search has come."""
         if self.report is not None and self.deadline is not None:
-            length = self.deadline - self.begin
+            length = self.length
             over = (time.perf_counter() - self.begin) / length if length > 0 else 1.0
             self.report(min(over, 1.0), cost)
 
@@ -112,6 +120,11 @@ def write_weight(objective: Objective, model: CostModel) -> float:
             return model.multiply(entries, entries, across=False) / entries / product
         case _:
             return WRITES_ALONE
+
+
+def _rounded(moves: float) -> int:
+    """Return one of a few lengths, that it may be the same another time."""
+    return int(2 ** (math.floor(2 * math.log2(moves)) / 2)) if moves >= 1 else 0
 
 
 class Rounds:
@@ -167,6 +180,14 @@ class Rounds:
             self.add(found)
         self.spent += trials * self.trial
 
+    def _ask_members(self) -> None:
+        if self.effort.left() < LONG or self.count > LARGEST:
+            return
+        deadline = self.effort.until(0.15)
+        if deadline is not None:
+            for found in member_trees(self.problem, seed=self.effort.seed, deadline=deadline):
+                self.add(found)
+
     def allowance(self) -> float:
         """Return the seconds of work that are left."""
         if self.effort.deadline is not None:
@@ -189,12 +210,16 @@ class Rounds:
             left = self.allowance() - self.windows
             moves = min(moves, int(left / MOVE))
             return moves if moves >= least else 0
-        left = 0.97 * self.effort.left() - self.windows
+        left = self.effort.left() - (1.0 - LATEST) * self.effort.length - self.windows
         if moves * self.pace > 0.4 * left:  # the last round takes all that is left
             most = left / self.pace
-            # of a few lengths only, that it may be the same another time
-            moves = 0 if most < least else int(2 ** (math.floor(2 * math.log2(most)) / 2))
+            moves = _rounded(most)
         return moves if moves >= least else 0
+
+    def longer(self, moves: int) -> int:
+        """Return the rotations of the round after one of so many."""
+        least = 0.0 if self.effort.deadline is None else SHORTEST * self.effort.left() / self.pace
+        return max(moves * GROWTH, _rounded(least))
 
     def annealed(
         self,
@@ -212,14 +237,15 @@ class Rounds:
             start,
             seed=self.effort.seed * 1000 + number,
             moves=moves,
-            deadline=self.effort.until(0.98),
+            deadline=self.effort.until(LATEST),
             max_log2_size=max_log2_size,
             schedule=schedule,
             write_weight=self.weight,
         )
         windows = self.windows  # every round ends with them
         self.spent += moves * MOVE + windows
-        self.pace = max(time.perf_counter() - begin - windows, 0.1 * moves * MOVE) / moves
+        if moves >= FIRST * self.count:
+            self.pace = max(time.perf_counter() - begin - windows, 0.1 * moves * MOVE) / moves
         return found
 
     def polish(self) -> None:
@@ -242,8 +268,9 @@ class Rounds:
         if GENEROUS * self.allowance() < self.windows:
             return
         self.polish()
+        self._ask_members()
         length, number = FIRST * self.count, 0
         while moves := self.affordable(length):
             schedule = COOL if number % 3 == 2 else HOT
             self.add(self.annealed(self.best, moves, number, schedule=schedule))
-            length, number = length * GROWTH, number + 1
+            length, number = self.longer(moves), number + 1
