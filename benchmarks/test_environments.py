@@ -178,7 +178,7 @@ def _rightwards(x, block):
 
 @pytest.mark.parametrize("case", ["norm", "lattice"])
 def test_our_node_beside_torchs_tape(benchmark, case: str) -> None:
-    """The same plan and kernels, recorded step by step or as one node; bytes kept for the way back."""
+    """The same plan and kernels, recorded step by step or as one node."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     spec = norm_network() if case == "norm" else lattice(5, 6)

@@ -9,6 +9,7 @@ from typing import Any
 from contraction.arrays import Array
 from contraction.execute import memory_orders, prepare
 from contraction.plans import Plan
+from contraction.reuse.binding import Bound
 from contraction.reuse.passes import (
     both_passes,
     bound_messages,
@@ -17,6 +18,7 @@ from contraction.reuse.passes import (
     descend,
     schedule_of,
 )
+from contraction.reuse.schedules import Schedule
 from contraction.reuse.slicing import sliced_passes
 
 
@@ -53,7 +55,7 @@ def _function() -> Any:
             if plan.slices:
                 ctx.table = None
                 return plan.run(given)
-            bound, schedule, values = _passes(plan, leaves, given)
+            ctx.passes = bound, schedule = _passes(plan, leaves, values := list(given))
             table = climb(bound, schedule, values)
             root = bound.messages.root
             result = bound.result(table[root])
@@ -71,8 +73,9 @@ def _function() -> Any:
                 entries = _entries(plan, given)
                 found = sliced_passes(plan, given, weights, leaves, entries, valued=False)[1]
             else:
-                bound, schedule, values = _passes(plan, leaves, given)
+                bound, schedule = ctx.passes
                 if table is None or torch.is_grad_enabled():
+                    memory_orders(values := list(given), "torch")  # copies what has gaps
                     found = both_passes(bound, schedule, values, weights, valued=False)[1]
                 else:
                     found = descend(bound, schedule, table, weights)
@@ -82,12 +85,12 @@ def _function() -> Any:
     return Contraction
 
 
-def _passes(plan: Plan, leaves: tuple[int, ...], given: Sequence[Any]) -> Any:
-    values = list(given)
+def _passes(plan: Plan, leaves: tuple[int, ...], values: list[Any]) -> tuple[Bound, Schedule]:
+    """Return the messages and their schedule; values with gaps in memory are replaced."""
     layouts = memory_orders(values, "torch")
     bound = bound_messages(plan.spec.canonical, plan.pairs, "torch", layouts, leaves, True)
-    return bound, schedule_of(bound, True, _entries(plan, given)), values
+    return bound, schedule_of(bound, True, _entries(plan, values))
 
 
-def _entries(plan: Plan, given: Sequence[Any]) -> int | None:
-    return None if plan.memory is None else plan.memory // int(given[0].element_size())
+def _entries(plan: Plan, values: Sequence[Any]) -> int | None:
+    return None if plan.memory is None else plan.memory // int(values[0].element_size())

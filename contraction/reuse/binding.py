@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,22 +50,23 @@ class Bound:
 def _finisher(finish: Finish, library: Library) -> Unary:
     """Return the function that shapes a derivative."""
     first, axes, last, name = finish.first, finish.axes, finish.last, library.name
-    turned = axes != tuple(range(len(axes)))
-    spread, diagonal = finish.spread, finish.diagonal
-    permute, shape = library.permute, finish.shape
+    spread, diagonal, shape = finish.spread, finish.diagonal, finish.shape
+    turn = None if axes is None else operator.methodcaller(library.permute, axes)
 
     def shaped(x: Any) -> Any:
-        x = x.reshape(first)
-        if turned:
-            x = getattr(x, permute)(axes)
-        x = x.reshape(last)
+        if first is not None:
+            x = x.reshape(first)
+        if turn is not None:
+            x = turn(x)
+        if last is not None:
+            x = x.reshape(last)
         if spread is not None:
             x = _broadcast(x, spread, name)
         if diagonal is not None:
             return _on_diagonal(x, diagonal, shape, name)
         if finish.copied:
             x = x.clone() if name == "torch" else x.copy()
-        return np.asarray(x) if name == "numpy" else x
+        return x if shape or name != "numpy" else np.asarray(x)
 
     return shaped
 

@@ -9,7 +9,7 @@ from typing import Any, final
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import BackendError, InputError, PlanError, ShapeError
-from contraction.execute import Library
+from contraction.execute import Library, is_plain
 from contraction.plans import Plan
 from contraction.reuse.binding import Bound
 from contraction.reuse.passes import bound_messages, checked, wanted_leaves
@@ -166,29 +166,36 @@ class Evaluation:
                 f"the result has axes {list(self.plan.spec.output)}; give "
                 "`Evaluation.start` a `cotangent` of its shape, the weight of each entry."
             )
-        path = [leaf]
-        while messages.parents[path[-1]] >= 0:
-            path.append(messages.parents[path[-1]])
-        outside, made = 0, self._values.get(messages.inputs)
-        for value in reversed(path[:-1]):
-            left, right = messages.pairs[messages.parents[value] - messages.inputs - 1]
-            other = right if value == left else left
-            outside = max(outside, self._changed.get(other, 0))
-            made = self._message(messages.derivatives[value], made, other, outside)
-        found: Array = self._bound.environment(leaf, made)
+        found: Array = self._bound.environment(leaf, self._derivative(leaf))
         return found
 
-    def _message(self, derivative: int, above: Any, other: int, outside: int) -> Any:
-        """Return a derivative from that by the parent and the sibling, or as it is known."""
-        messages = self._bound.messages
+    def _derivative(self, leaf: int) -> Any:
+        """Return the derivative by an input as a message, from the last valid one on the way."""
+        messages, changed, known = self._bound.messages, self._changed, self._derivatives
+        parents, siblings, derivatives = messages.parents, messages.siblings, messages.derivatives
+        path, value = [], leaf
+        while parents[value] >= 0:
+            path.append(value)
+            value = parents[value]
+        outside, start, made = 0, len(path), self._values.get(messages.inputs)
+        for k in range(len(path) - 1, -1, -1):
+            value = path[k]
+            outside = max(outside, changed.get(siblings[value], 0))
+            time, message = known.get(derivatives[value], (-1, None))
+            if time >= outside:
+                start, made = k, message
+        for value in reversed(path[:start]):
+            made = self._below(derivatives[value], made, siblings[value])
+        return made
+
+    def _below(self, derivative: int, above: Any, other: int) -> Any:
+        """Return a derivative from that by the parent and the sibling."""
+        beside = self._value(other)
         if derivative == other:  # under a scalar root
-            return self._value(other)
-        time, made = self._derivatives.get(derivative, (-1, None))
-        if time < outside:
-            kernel, i, _ = self._bound.kernels[derivative - messages.inputs - 1]
-            beside = self._value(other)
-            made = kernel(beside, above) if i == other else kernel(above, beside)
-            self._derivatives[derivative] = self._time, made
+            return beside
+        kernel, i, _ = self._bound.kernels[derivative - self._bound.messages.inputs - 1]
+        made = kernel(beside, above) if i == other else kernel(above, beside)
+        self._derivatives[derivative] = self._time, made
         return made
 
     def _value(self, value: int) -> Any:
@@ -208,6 +215,8 @@ class Evaluation:
 
     def _converted(self, position: int, given: Any) -> Any:
         spec, like = self.plan.spec, self.arrays[position]
+        if is_plain([given, like], [spec.shapes[position]] * 2):
+            return given
         x: Any = arrays_.as_array(given, what=f"input {position}")
         check_ndim(position, spec.inputs[position], x.shape)
         if tuple(x.shape) != spec.shapes[position]:
@@ -225,7 +234,7 @@ class Evaluation:
         return Library(name).contiguous(arrays_.to(x, dtype=arrays_.dtype_name(like)))
 
     def __repr__(self) -> str:
-        made = len(self._values) - len(self.arrays) - 1
+        made = sum(v > len(self.arrays) for v in self._values)
         return (
             f"Evaluation({len(self.arrays)} inputs, {made} of {len(self.plan.pairs)} values and "
             f"{len(self._derivatives)} derivatives there)"

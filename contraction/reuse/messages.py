@@ -30,13 +30,13 @@ MANY = 1000  # inputs above which fewer axis orders are compared
 class Finish(NamedTuple):
     """How the derivative by an input, as it lies in memory, becomes an array of its shape.
 
-    Reshape, permute, reshape; broadcast along the labels that the input alone holds; put on
-    the diagonal of labels that it repeats.
+    Reshape, permute, reshape, each left out where it changes nothing; broadcast along the
+    labels that the input alone holds; put on the diagonal of labels that it repeats.
     """
 
-    first: Shape
-    axes: tuple[int, ...]
-    last: Shape
+    first: Shape | None
+    axes: tuple[int, ...] | None
+    last: Shape | None
     spread: Shape | None
     diagonal: tuple[int, ...] | None  # for each axis of the input, the axis that has its label
     shape: Shape
@@ -51,6 +51,7 @@ class Messages(NamedTuple):
     loads: tuple[Load, ...]
     steps: tuple[Step, ...]  # step k makes value inputs + 1 + k
     parents: tuple[int, ...]  # of each input and upward value; -1 for the root
+    siblings: tuple[int, ...]  # likewise, the other value under the parent
     pairs: tuple[tuple[int, int], ...]  # the two values under upward step k
     derivatives: dict[int, int]  # value -> the value that holds the derivative by it
     finishes: dict[int, Finish]  # input -> how to shape its derivative
@@ -111,7 +112,7 @@ def build_messages(
         seen.append(shape)
     shared = {i for i in wanted if derivatives[i] < 2 * count}
     finishes = {
-        i: _finish(canonical, i, memory[derivatives[i]], tree.leaves[i], shared=i in shared)
+        i: _finish(canonical, i, memory[derivatives[i]], seen[derivatives[i]], i in shared)
         for i in wanted
     }
     entries = [0] * (count + 1) + [step.size for step in steps]
@@ -123,6 +124,7 @@ def build_messages(
         loads,
         tuple(steps),
         parents,
+        _siblings(whole.pairs[: count - 1], 2 * count),
         tuple((pair.left, pair.right) for pair in whole.pairs[: count - 1]),
         derivatives,
         finishes,
@@ -131,6 +133,13 @@ def build_messages(
         tuple(entries),
         tuple(_beside(step, library) for step in steps),
     )
+
+
+def _siblings(pairs: Sequence[Pair], total: int) -> tuple[int, ...]:
+    siblings = [-1] * total
+    for pair in pairs:
+        siblings[pair.left], siblings[pair.right] = pair.right, pair.left
+    return tuple(siblings)
 
 
 def _beside(step: Step, library: str) -> int:
@@ -269,22 +278,24 @@ def _wishes(tree: Tree, derivatives: dict[int, int], count: int) -> dict[int, di
     return wishes
 
 
-def _finish(
-    canonical: Canonical, value: int, order: Order, leaf: tuple[int, ...], *, shared: bool
-) -> Finish:
+def _finish(canonical: Canonical, value: int, order: Order, memory: Shape, shared: bool) -> Finish:
+    """Return how the derivative by input `value` is shaped, from `order` and shape in memory."""
     sizes, labels = canonical.sizes, canonical.inputs[value]
     distinct = tuple(dict.fromkeys(labels))
-    held = set(leaf)
     place = {x: i for i, x in enumerate(order)}
-    last = tuple(sizes[x] if x in held else 1 for x in distinct)
+    first: Shape | None = tuple(sizes[x] for x in order)
+    axes: tuple[int, ...] | None = tuple(place[x] for x in distinct if x in place)
+    last = tuple(sizes[x] if x in place else 1 for x in distinct)
+    turned = axes != tuple(range(len(order)))
+    seen = tuple(sizes[order[axis]] for axis in axes or ()) if turned else memory
     spread = tuple(sizes[x] for x in distinct)
     shape = tuple(sizes[x] for x in labels)
     repeated, broadcast = len(distinct) < len(labels), spread != last
     copied = shared and not repeated and not broadcast
     return Finish(
-        tuple(sizes[x] for x in order),
-        tuple(place[x] for x in distinct if x in held),
-        last,
+        first if turned and first != memory else None,
+        axes if turned else None,
+        last if last != seen else None,
         spread if broadcast else None,
         tuple(distinct.index(x) for x in labels) if repeated else None,
         shape,
