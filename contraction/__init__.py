@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from contraction._lazy import attach
 
 if TYPE_CHECKING:
+    from contraction.calibration import calibrate as calibrate
     from contraction.errors import TnetError as TnetError
     from contraction.errors import WorkerError as WorkerError
     from contraction.explanation import Explanation as Explanation
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "contraction.calibration": ["calibrate"],
         "contraction.errors": ["TnetError", "WorkerError"],
         "contraction.explanation": ["Explanation", "explain"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],

@@ -39,6 +39,7 @@ Progress = Callable[[float], None]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 ENOUGH = 900  # steps, if the budget lasts
+FEWEST = 80  # steps, whatever the budget
 HELD_OUT = 4  # every fourth step is kept from the fit that is judged
 SPAN = 1e-4  # seconds for which a step is repeated
 REPEATS = 5
@@ -73,7 +74,8 @@ def calibrate(
     threads
         Threads of the library while it is measured; by default as many as it uses.
     budget
-        Seconds that the measurement may take, a number or text such as "10s"; some 10 suffice.
+        Seconds that the measurement may take, a number or text such as "10s", about; some 10
+        suffice. SciPy and PyTorch are compared on tall matrices from 5 seconds up.
     progress
         Called with the share of the work that is done, 0 to 1.
     seed
@@ -129,8 +131,8 @@ def measure_profile(
     key = resolved_key(library, device=place, dtype=dtype, threads=threads)
     report = progress or (lambda share: None)
     with limited_threads(library, key.threads):
-        best = library == "numpy" and library_version("torch") is not None
-        tall_qr = compare_tall_qr(dtype, threads=key.threads) if best else None
+        both = library == "numpy" and limit >= 5.0 and library_version("torch") is not None
+        tall_qr = compare_tall_qr(dtype, threads=key.threads) if both else None
         trials, seconds = _measured(shipped, library, place, dtype, key.threads, end, report, seed)
     model, quality = fit(shipped, trials, seconds)
     profile = Profile(key=key, model=model, quality=quality, tall_qr=tall_qr)
@@ -188,7 +190,7 @@ def _measured(
         seconds.append(timer.best(partial(_run, run, arrays)))
         now = time.perf_counter()
         report(0.95 * max(len(trials) / ENOUGH, min(1.0, (now - start) / (end - start))))
-        if len(trials) >= ENOUGH or now > end:
+        if len(trials) >= ENOUGH or (now > end and len(trials) >= FEWEST):
             return trials, seconds
     raise AssertionError("steps are drawn without end")
 
