@@ -151,9 +151,13 @@ def _candidates(
 ) -> list[Candidate]:
     best: dict[Order, Candidate] = {}
     step = StepWays(tree, pair, wish, model)
+    if step.b * step.m * step.n * step.k <= LITTLE:
+        width = min(width, 2)
     for i, left in enumerate(found[pair.left]):
         for j, right in enumerate(found[pair.right]):
             below = left.seconds + right.seconds
+            if len(best) >= width and below >= sorted(c.seconds for c in best.values())[width - 1]:
+                break  # those that follow take longer still
             for seconds, order, way in step.ways(left.order, right.order):
                 if fixed is not None and way != fixed:
                     continue
@@ -162,6 +166,4 @@ def _candidates(
                     best[order] = Candidate(below + seconds, order, way, i, j)
     if not best:  # the fixed way is none of these
         return _candidates(tree, pair, found, wish, model, width, None)
-    if step.b * step.m * step.n * step.k <= LITTLE:
-        width = min(width, 2)
     return sorted(best.values(), key=lambda c: c.seconds)[:width]

@@ -72,6 +72,7 @@ class StepWays:
         self.fate_left = dict.fromkeys(pair.batch, BATCH) | dict.fromkeys(pair.summed, SUMMED)
         self.fate_right = self.fate_left | dict.fromkeys(pair.right_only, KEPT)
         self.fate_left |= dict.fromkeys(pair.left_only, KEPT)
+        self._known: dict[tuple[Order, bool, Order], list[_Seen]] = {}
 
     def _volume(self, labels: Sequence[int]) -> int:
         return min(math.prod([self.sizes[x] for x in labels]), HUGE)
@@ -132,10 +133,17 @@ class StepWays:
     def _matmul(self, left: Order, right: Order) -> Iterator[tuple[float, Order, Way]]:
         summed = [tuple(x for x in o if self.fate_left.get(x) == SUMMED) for o in (left, right)]
         for k in dict.fromkeys(summed):
-            for a in self._looks(left, self.fate_left, k):
-                for b in self._looks(right, self.fate_right, k):
-                    if not (a.outer and b.outer):
-                        yield from self._products(left, right, a, b, k)
+            seen = self._seen(left, self.fate_left, k), self._seen(right, self.fate_right, k)
+            for a, b in itertools.product(*seen):
+                if not (a.outer and b.outer):
+                    yield from self._products(left, right, a, b, k)
+
+    def _seen(self, order: Order, fate: dict[int, int], k: Order) -> list[_Seen]:
+        key = order, fate is self.fate_left, k
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = list(self._looks(order, fate, k))
+        return known
 
     def _looks(self, order: Order, fate: dict[int, int], k: Order) -> Iterator[_Seen]:
         blocks = _blocks(order, fate)
