@@ -31,6 +31,8 @@ WORD = 64
 class CompiledTree(AnnealedTree):
     """A tree that rotations and slices change in place; the same methods as `PlainTree`."""
 
+    move_seconds = 6e-8
+
     def _prepare(self) -> None:
         problem = self.problem
         self.state = np.array([self.seed & (1 << WORD) - 1], np.uint64)

@@ -38,6 +38,8 @@ class PlainTree(AnnealedTree):
     Costs are divided by 2**shift, so that none overflows.
     """
 
+    move_seconds = 1e-6
+
     def _prepare(self) -> None:
         problem = self.problem
         self.random = random.Random(self.seed)

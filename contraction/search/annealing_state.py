@@ -33,6 +33,7 @@ class AnnealedTree(abc.ABC):
     Costs and sizes are divided by 2**shift, so that none overflows.
     """
 
+    move_seconds: float  # about what a rotation takes, with its share of the changes of slices
     shift: float
     sliced: list[int]
 
@@ -112,6 +113,13 @@ class Progress:
         by_clock = (now - self.begin) / length if length > 0 else 1.0
         # a clock that is not what ends the run must not change it
         return by_clock if by_clock >= 1.0 or by_clock > by_moves + LEAD else by_moves
+
+    def expected(self, seconds: float) -> float:
+        """Return the moves of the whole run if each takes so many seconds."""
+        moves = math.inf if self.moves is None else self.moves
+        if self.deadline is None:
+            return moves
+        return min(moves, max(self.deadline - self.begin, 0.0) / seconds)
 
     def blocks(self, until: float, most: int = BLOCK) -> Iterator[tuple[int, float]]:
         """Yield the moves of a block and how much of the way to the share `until` is gone."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from contraction.errors import PlanError
 from contraction.search.annealing_state import AnnealedTree, Progress
+from contraction.tree import Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +34,24 @@ class Slicing:
         Rotations for each leaf between two changes of the slices.
     noise
         Of the choice of a label, at the first temperature. With more, runs get stuck.
+    round
+        Rotations for each leaf of one fall of the temperature; longer runs start again.
     """
 
     unsliced: float = 0.15
     hot: tuple[float, float] = (2.0, 0.5)
     cool: tuple[float, float] = (0.5, 0.05)
     penalty: tuple[float, float] = (1.0, 5.0)
-    sweeps: int = 10
+    sweeps: int = 8
     noise: float = 0.1
+    round: int = 150_000
 
     def __post_init__(self) -> None:
         check_falls(hot=self.hot, cool=self.cool)
-        if not 0 <= self.unsliced < 1 or self.sweeps < 1 or self.noise < 0:
+        if not 0 <= self.unsliced < 1 or min(self.sweeps, self.round) < 1 or self.noise < 0:
             raise PlanError(
-                "a share `unsliced` in 0..1, `sweeps` >= 1 and `noise` >= 0 are expected, got "
-                f"{self.unsliced}, {self.sweeps} and {self.noise}."
+                "a share `unsliced` in 0..1, `sweeps` and `round` >= 1 and `noise` >= 0 are "
+                f"expected, got {self.unsliced}, {self.sweeps}, {self.round} and {self.noise}."
             )
         if not 0 <= self.penalty[0] <= self.penalty[1] <= 10:
             raise PlanError(f"`penalty` rises within 0..10, got {self.penalty}.")
@@ -64,20 +68,48 @@ def check_falls(**falls: tuple[float, float]) -> None:
 
 
 def anneal_within(tree: AnnealedTree, progress: Progress, slicing: Slicing, *, seed: int) -> None:
-    """Leave in `tree` the best tree and slices found with every value within its limit."""
+    """Leave in `tree` the best tree and slices found with every value within its limit.
+
+    A long run is divided into rounds that all start from the same tree: more of one fall gains
+    less than another fall, and some get stuck.
+    """
     draw = random.Random(seed)
-    kept = None
+    start = tree.pairs()
+    best: tuple[float, Pairs, tuple[int, ...]] | None = None
     if tree.choose(0.0) < 0:
-        kept = tree.log2_total(), tree.pairs(), tuple(tree.sliced)
+        best = tree.log2_total(), start, tuple(tree.sliced)
+    leaves = len(tree.problem.leaves)
+    rounds = max(1, int(progress.expected(tree.move_seconds) / (slicing.round * leaves)))
+    for k in range(rounds):
+        if k and progress.share() >= 1.0:
+            break
+        tree.load(start, tree.sliced if k == 0 else ())
+        _anneal_round(tree, progress, slicing, draw, k / rounds, (k + 1) / rounds)
+        total = tree.log2_total()
+        if best is None or total < best[0]:
+            best = total, tree.pairs(), tuple(tree.sliced)
+    assert best is not None
+    tree.load(*best[1:])
+
+
+def _anneal_round(
+    tree: AnnealedTree,
+    progress: Progress,
+    slicing: Slicing,
+    draw: random.Random,
+    begin: float,
+    end: float,
+) -> None:
+    """Leave in `tree` the best of one fall of the temperature."""
     low, high = slicing.penalty
-    for block, share in progress.blocks(slicing.unsliced):
+    for block, share in progress.blocks(begin + slicing.unsliced * (end - begin)):
         tree.rotate(block, temperature_at(slicing.hot, share), low)
     repair(tree, 0.0)
     if tree.shift > 0.0:  # costs were far above the limit
         tree.load(tree.pairs(), tree.sliced)
     best, least = tree.snapshot(), tree.log2_total()
     turn = slicing.sweeps * len(tree.problem.leaves)
-    for block, share in progress.blocks(1.0, turn):
+    for block, share in progress.blocks(end, turn):
         temperature = temperature_at(slicing.cool, share)
         tree.rotate(block, temperature, low + (high - low) * share)
         if tree.sliced:
@@ -87,8 +119,6 @@ def anneal_within(tree: AnnealedTree, progress: Progress, slicing: Slicing, *, s
             best, least = tree.snapshot(), total
     tree.restore(best)
     unslice(tree)
-    if kept is not None and kept[0] <= tree.log2_total():
-        tree.load(*kept[1:])
 
 
 def temperature_at(fall: tuple[float, float], share: float) -> float:

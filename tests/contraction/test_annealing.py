@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 import strategies
 from contraction.errors import PlanError
-from contraction.greedy import greedy_pairs
-from contraction.search import compiled
+from contraction.search import annealing, compiled
 from contraction.search.annealing import Schedule, anneal
 from contraction.search.annealing_plain import PlainTree
-from contraction.search.annealing_tree import pairs_of
+from contraction.search.annealing_tree import log2_total, log2_work, pairs_of
 from contraction.search.problem import Found, Problem, problem_of, recount
 from contraction.search.slicing import Slicing
 from contraction.search.windows import reoptimize
@@ -74,20 +73,18 @@ def problems(draw, max_nodes=7):
     return problem_of(Spec(inputs, output, sizes).canonical)[0]
 
 
-def trees(problem, **options):
-    """The plain tree, and the compiled one where numba is there."""
-    yield PlainTree(problem, first_pairs(len(problem.leaves)), **options)
-    if compiled.load("contraction.search.annealing_numba"):
-        from contraction.search.annealing_compiled import CompiledTree
+KINDS = [PlainTree]
+if importlib.util.find_spec("numba"):  # the kernels compile at first use here, in few seconds
+    from contraction.search.annealing_compiled import CompiledTree
 
-        yield CompiledTree(problem, first_pairs(len(problem.leaves)), **options)
+    KINDS.append(CompiledTree)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kernels():
-    """Compiled kernels, so that the tests see both kinds of trees."""
-    if importlib.util.find_spec("numba"):
-        compiled.compile_kernels()
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request, monkeypatch):
+    """Annealing with one kind of tree, whatever is ready."""
+    monkeypatch.setattr(annealing, "_kind", lambda moves, deadline: request.param)
+    return request.param
 
 
 weights = st.sampled_from([0.0, 64.0])
@@ -109,7 +106,9 @@ def test_a_walked_tree_knows_the_labels_costs_and_sizes_of_its_values(problem, s
     if len(problem.leaves) < 3:
         return
     labels = [x for x in range(len(problem.sizes)) if data.draw(st.booleans())]
-    for tree in trees(problem, seed=seed, write_weight=weight, max_log2_size=3.0):
+    for kind in KINDS:
+        start = first_pairs(len(problem.leaves))
+        tree = kind(problem, start, seed=seed, write_weight=weight, max_log2_size=3.0)
         for label in labels:
             tree.rotate(40, 2.0, 1.0)
             tree.toggle(label)
@@ -167,12 +166,8 @@ def test_slices_and_tree_of_a_small_network_are_the_best_of_all():
     assert found.log2_cost == pytest.approx(best, abs=1e-9)
 
 
-@pytest.mark.parametrize("kernels", [False, True])
 @pytest.mark.parametrize("limit", [math.inf, 9.0])
-def test_equal_seeds_and_moves_give_equal_results(kernels, limit, monkeypatch):
-    if kernels and not compiled.ready():
-        pytest.skip("numba is not installed")
-    monkeypatch.setattr(compiled, "worthwhile", lambda seconds: kernels)
+def test_equal_seeds_and_moves_give_equal_results(kind, limit):
     problem = regular(40, seed=3)
     start = Found(first_pairs(40))
     first, again = (
@@ -188,13 +183,9 @@ def test_equal_seeds_and_moves_give_equal_results(kernels, limit, monkeypatch):
     assert first.log2_cost < recount(problem, start.pairs).log2_flops - 3
 
 
-@pytest.mark.parametrize("kernels", [False, True])
-def test_annealing_reaches_what_greedy_does_not(kernels, monkeypatch):
-    if kernels and not compiled.ready():
-        pytest.skip("numba is not installed")
-    monkeypatch.setattr(compiled, "worthwhile", lambda seconds: kernels)
+def test_annealing_and_windows_gain_much(kind):
     problem = regular(60, seed=0)
-    start = Found(greedy_pairs(problem.leaves, problem.output, problem.sizes))
+    start = Found(first_pairs(60))
     found = anneal(problem, start, seed=0, moves=100_000)
     assert found.log2_cost < recount(problem, start.pairs).log2_flops - 1
     quick = reoptimize(problem, start, seed=0)
@@ -210,9 +201,9 @@ def test_a_deadline_in_the_past_gives_the_start():
     assert recount(problem, limited.pairs, limited.slices).log2_size <= 6
 
 
-def test_costs_beyond_floating_point():
-    problem = regular(300, seed=0, size=10**6)
-    start = Found(first_pairs(300))
+def test_costs_beyond_floating_point(kind):
+    problem = regular(150, seed=0, size=10**6)
+    start = Found(first_pairs(150))
     before = recount(problem, start.pairs).log2_flops
     assert before > 1100
     found = anneal(problem, start, seed=0, moves=20_000)
@@ -222,6 +213,36 @@ def test_costs_beyond_floating_point():
     counts = recount(problem, limited.pairs, limited.slices)
     assert counts.log2_size <= 200 + 1e-6
     assert limited.log2_cost == pytest.approx(counts.log2_flops)
+
+
+def test_long_runs_start_again_and_keep_the_best(kind):
+    problem = regular(20, seed=4)
+    start = Found(first_pairs(20))
+    schedule = Schedule(slicing=Slicing(round=100))
+    rounds, single = (
+        anneal(problem, start, seed=0, moves=8000, max_log2_size=4.0, schedule=s)
+        for s in (schedule, Schedule())
+    )
+    for found in (rounds, single):
+        counts = recount(problem, found.pairs, found.slices)
+        assert counts.log2_size <= 4
+        assert found.log2_cost == pytest.approx(counts.log2_flops)
+    assert rounds != single
+
+
+def test_plain_python_serves_until_kernels_are_ready(monkeypatch):
+    monkeypatch.setattr(compiled, "ready", lambda: False)
+    assert annealing._kind(10**12, None) is PlainTree
+
+
+def test_steps_that_no_slice_changes_are_counted_once():
+    problem = regular(20, seed=4)
+    start = Found(first_pairs(20))
+    found = anneal(problem, start, seed=0, moves=2000, max_log2_size=4.0)
+    everything = log2_total(problem, found.pairs, found.slices)
+    assert log2_work(problem, found.pairs, ()) == log2_total(problem, found.pairs)
+    assert log2_work(problem, found.pairs, found.slices) < everything
+    assert log2_work(problem, found.pairs, found.slices) > everything - len(found.slices)
 
 
 def test_slices_of_a_start_that_fits_are_not_made_worse():
