@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, final
 
 from contraction.arrays import Array
@@ -66,7 +66,7 @@ class Dask(Scheduler):
             post = Post(
                 client, Parcel(uuid.uuid4().hex, work.blueprint, work.arrays), self.attempts
             )
-            yield Crew(min(threads, len(work.job.tasks)), post.run, abort=client.close)
+            yield Crew(min(threads, len(work.job.tasks)), post.run, abort=post.close)
         finally:
             client.close()
 
@@ -98,7 +98,7 @@ class Post:
 
     def __init__(self, client: Any, parcel: Parcel, attempts: int) -> None:
         self._client, self._parcel, self._attempts = client, parcel, attempts
-        self._lock = Lock()
+        self._lock, self._closed = Lock(), Event()
         self._sent = self._send()
 
     def run(self, task: int) -> Array:
@@ -115,13 +115,15 @@ class Post:
         for _ in range(self._attempts):
             sent = self._sent
             try:
+                if self._closed.is_set():
+                    raise WorkerError("the run was given up.")
                 future = self._client.submit(do_parcel_task, sent, task, pure=False)
                 result: Array = future.result()
                 return result
             except KilledWorker as error:
                 lost = error
             except Exception as error:
-                if not sent.cancelled():
+                if self._closed.is_set() or not sent.cancelled():
                     raise
                 lost = error  # every worker that held the arrays has gone
                 self._send_again(sent)
@@ -129,6 +131,11 @@ class Post:
             f"task {task} lost its worker on the cluster {self._attempts} times; look at the logs "
             f"of the workers for why they ended ({type(lost).__name__}: {lost})."
         ) from lost
+
+    def close(self) -> None:
+        """Leave the cluster, and have the calls under way fail."""
+        self._closed.set()
+        self._client.close()
 
     def _send(self) -> Any:
         return self._client.scatter(self._parcel, broadcast=True, hash=False)

@@ -646,12 +646,13 @@ def test_no_cluster_is_said_soon() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_gives_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cluster_gives_the_same_bits(tmp_path: Path, workers: int) -> None:
     distributed = pytest.importorskip("distributed")
     plan, arrays = chain(160, 8, (16, 8))
     want = run_alone(plan, arrays)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        n_workers=workers, threads_per_worker=2, processes=True, dashboard_address=":0"
     ) as cluster:
         dask = Dask(address=cluster.scheduler_address)
         np.testing.assert_array_equal(contract_with(plan, arrays, scheduler=dask), want)
@@ -660,17 +661,18 @@ def test_a_cluster_gives_the_same_bits(tmp_path: Path) -> None:
         assert len(list((tmp_path / "parts").iterdir())) >= 5
         got = contract_with(plan, arrays, scheduler=dask, folder=tmp_path)
         np.testing.assert_array_equal(got, want)
-        killed: list[int] = []
 
-        def progress(done: int, total: int) -> None:
+        def kill(done: int, total: int) -> None:
             if done in (10, 30):
-                pids = [worker.process.pid for worker in cluster.workers.values()]
-                os.kill(pids[0], signal.SIGKILL)
-                killed.append(pids[0])
+                pid = next(worker.process.pid for worker in cluster.workers.values())
+                os.kill(pid, signal.SIGKILL)
 
-        got = contract_with(plan, arrays, scheduler=dask, progress=progress)
-        np.testing.assert_array_equal(got, want)
-        assert len(killed) == 2
+        dask = Dask(address=cluster.scheduler_address, attempts=10)
+        np.testing.assert_array_equal(
+            contract_with(plan, arrays, scheduler=dask, progress=kill), want
+        )
+        with pytest.raises(StoppedError):
+            contract_with(plan, arrays, scheduler=dask, progress=stop_after(1))
 
 
 def test_assignments_name_what_they_hold() -> None:

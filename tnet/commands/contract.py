@@ -191,7 +191,7 @@ def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], d
     """Return the plan of the run folder, that of the source, or the best one found."""
     import contraction
     from contraction.workers.running import plan_of_run
-    from tnet.memory import allowed_memory
+    from tnet.memory import allowed_memory, available_memory
 
     if args.run is not None:
         begun = plan_of_run(args.run)
@@ -209,24 +209,30 @@ def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], d
         plan = contraction.plan(found.spec, dtype=dtype, **options)
     if plan is None or plan.peak_bytes(arrays) > limit:
         plan = contraction.plan(found.spec, dtype=dtype, memory=limit, **options)
-    if plan.peak_bytes(arrays) > share:
+    peak, free = plan.peak_bytes(arrays), available_memory() // (args.workers or 1)
+    if peak > free:
         raise MemoryBudgetError(
-            f"each of {args.workers or 1} workers needs {format_bytes(plan.peak_bytes(arrays))}, "
-            f"and {format_bytes(share)} of memory are free for each; use fewer workers or a "
-            "smaller --memory."
+            f"each of {args.workers or 1} workers needs {format_bytes(peak)}, and "
+            f"{format_bytes(free)} of memory are free for each; use fewer workers or a smaller "
+            "--memory."
         )
     return plan
 
 
 def _scheduler(args: argparse.Namespace, plan: Plan) -> Scheduler:
+    import numpy as np
+
     from contraction import Dask, Processes, Serial, Threads
+    from tnet.memory import available_memory
 
     if args.scheduler is not None:
         return Dask(address=args.scheduler, timeout=SECONDS_TO_ANSWER)
     if args.workers is not None:
         return Processes(workers=args.workers)
     if args.threads is not None and plan.num_slices >= LEAST_SLICES:
-        return Threads(workers=args.threads)
+        peak = plan.peak_size * np.dtype(plan.compiled.dtype).itemsize
+        fitting = max(1, available_memory() // max(peak, 1))
+        return Threads(workers=min(args.threads, fitting))
     return Serial(blas_threads=args.threads)
 
 
