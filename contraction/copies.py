@@ -20,7 +20,8 @@ LITTLE = 1 << 14  # entries below which everything lies in the nearest cache
 ALIASED = 1 << 10  # bytes: entries a multiple of this apart compete for the same cache lines
 FAR = 1 << 18  # bytes over which such entries must reach before they do
 TILE = 16  # entries of the innermost axis of the result in one tile
-WORTH = 1 << 11  # entries that a tile must have to be worth its call
+WORTH = 1 << 11  # entries that a tile of a copy must have to be worth its call
+WORTHY = 1 << 13  # the same of a product
 PLANE = 1 << 10  # entries of a plane that is copied at once when nothing competes
 
 
@@ -46,7 +47,7 @@ def in_c_order(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     x = np.asarray(x)
     if x.size < LITTLE or x.flags.c_contiguous:
         return np.asarray(x, order="C")
-    tiles = _tiles(x.shape, x.strides)
+    tiles = _tiles(x.shape, x.strides, WORTH)
     if not tiles:
         return np.asarray(x, order="C")
     out = np.empty(x.shape, x.dtype)
@@ -55,8 +56,43 @@ def in_c_order(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return out
 
 
+def product_in_c_order(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the element-wise product of two broadcast views, in C order.
+
+    Parameters
+    ----------
+    x, y
+        Arrays of one number of axes.
+
+    Examples
+    --------
+    >>> x = np.arange(6.0).reshape(2, 3)
+    >>> product_in_c_order(x.T, np.ones((1, 2))).flags.c_contiguous
+    True
+    """
+    for view, other in ((x, y), (y, x)):
+        if view.size >= LITTLE and not view.flags.c_contiguous:
+            tiles = _tiles(view.shape, view.strides, WORTHY)
+            if tiles and all(n in (1, m) for n, m in zip(other.shape, view.shape, strict=True)):
+                return _tiled_product(view, other, tiles)
+    return np.asarray(np.multiply(x, y, order="C"))
+
+
+def _tiled_product(
+    x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], tiles: tuple[tuple[slice, ...], ...]
+) -> np.ndarray[Any, Any]:
+    out = np.empty(x.shape, np.result_type(x, y))
+    narrow = [n == 1 for n in y.shape]
+    for tile in itertools.product(*tiles):
+        there = tuple(slice(None) if one else part for one, part in zip(narrow, tile, strict=True))
+        np.multiply(x[tile], y[there], out=out[tile])
+    return out
+
+
 @lru_cache(maxsize=512)
-def _tiles(shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[tuple[slice, ...], ...]:
+def _tiles(
+    shape: tuple[int, ...], steps: tuple[int, ...], worth: int
+) -> tuple[tuple[slice, ...], ...]:
     """Return the slices of each axis whose products are the tiles; empty for a plain copy."""
     strides, last = [abs(step) for step in steps], len(shape) - 1
     while shape[last] == 1:
@@ -70,7 +106,7 @@ def _tiles(shape: tuple[int, ...], steps: tuple[int, ...]) -> tuple[tuple[slice,
     if not competing and (length < 2 * TILE or length * shape[near] < PLANE):
         return ()
     tiles: list[tuple[slice, ...]] = [(slice(None),)] * len(shape)
-    count, most = 1, math.prod(shape) // WORTH
+    count, most = 1, math.prod(shape) // worth
     if competing:
         width = TILE
         while length > width * most:

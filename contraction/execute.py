@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from contraction import arrays as arrays_
-from contraction.copies import in_c_order
+from contraction.copies import in_c_order, product_in_c_order
 from contraction.errors import BackendError, ShapeError
 from contraction.lowering import Kernel
 from contraction.program import Layouts, Load, Program, Step, View
@@ -185,8 +185,7 @@ class Library:
         if step.view_left.axes is None and step.view_right.axes is None:
             return operator.mul
         if self.name == "numpy":
-            multiply: Binary = partial(np.multiply, order="C")
-            return multiply
+            return product_in_c_order
         contiguous = self.contiguous
         return lambda a, b: contiguous(a * b)
 

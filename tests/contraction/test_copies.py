@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contraction.copies import _tiles, in_c_order
+from contraction.copies import WORTH, _tiles, in_c_order, product_in_c_order
 
 
 def assert_copied(view: np.ndarray) -> None:
@@ -52,7 +52,7 @@ def test_tiles_cover_every_entry_once() -> None:
         x = np.zeros(shape)
         for axes in itertools.permutations(range(len(shape))):
             view = x.transpose(axes)
-            tiles = _tiles(view.shape, view.strides)
+            tiles = _tiles(view.shape, view.strides, WORTH)
             for tile in itertools.product(*tiles):
                 view[tile] += 1
             assert not tiles or view.min() == view.max() == 1
@@ -66,3 +66,26 @@ def test_what_lies_in_order_is_not_copied() -> None:
     broadcast = np.broadcast_to(np.arange(200.0), (300, 200))
     assert_copied(broadcast)
     assert_copied(broadcast.T)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "other"),
+    [
+        ((64, 1024), (1, 0), (1, 64)),
+        ((64, 64, 64), (1, 2, 0), (64, 1, 64)),
+        ((64, 64, 64), (2, 1, 0), (64, 64, 64)),
+        ((64, 64, 64), (2, 1, 0), (1, 1, 1)),
+        ((64, 1, 1024), (2, 1, 0), (1024, 5, 64)),  # both broadcast
+        ((10, 12), (1, 0), (12, 1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "complex64"])
+def test_products(shape, axes, other, dtype) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype(dtype).transpose(axes)
+    y = rng.standard_normal(other).astype(dtype)
+    for a, b in ((x, y), (y, x)):
+        got = product_in_c_order(a, b)
+        assert got.flags.c_contiguous
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, a * b)
