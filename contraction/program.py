@@ -257,9 +257,9 @@ def _step(
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
     buffers = 0
     if way.kernel is not Kernel.MATMUL and not subscripts:
-        inner = math.prod([sizes[x] for x in (*made, *summed)[-1]])
+        lengths = [math.prod([sizes[x] for x in group]) for group in (*made, *summed)]
         alike = bool(sums) and view_left == view_right
-        buffers = 0 if alike else _buffers(operands, tree.step_size(pair), inner)
+        buffers = 0 if alike else _buffers(operands, lengths)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
         fused=fused, buffers=buffers, twins=_are_twins(tree, k, way, first, second),
@@ -283,11 +283,13 @@ def _are_twins(tree: Tree, k: int, way: Way, first: Order, second: Order) -> boo
     return alike and groups and tuple(image[x] for x in way.m) == way.n
 
 
-def _buffers(operands: Sequence[tuple[int, View]], product: int, inner: int) -> int:
+def _buffers(operands: Sequence[tuple[int, View]], lengths: Sequence[int]) -> int:
     """Return the entries of the buffers for operands that do not lie as their product does.
 
-    NumPy uses them where the inner loop is short and there are more than two of them.
+    NumPy uses them where the inner loop is short and there are more than two of them; they hold
+    as many whole inner loops, or turns of several loops, as `BUFFER` has room for.
     """
+    product, inner = math.prod(lengths), lengths[-1]
     spread = sum(1 < entries < product for entries, _ in operands)
     turned = sum(
         entries == product and view.axes is not None and not view.copied
@@ -295,7 +297,12 @@ def _buffers(operands: Sequence[tuple[int, View]], product: int, inner: int) -> 
     )
     if 2 * inner >= min(product, BUFFER) or (3 * inner > BUFFER and not turned):
         return 0
-    return (spread + turned) * min(BUFFER, product)
+    whole = 1
+    for length in reversed(lengths):
+        if whole * length > BUFFER:
+            break
+        whole *= length
+    return (spread + turned) * min(whole * (BUFFER // max(whole, 1)), product)
 
 
 def _subscripts(axes: int, kept: int) -> str:

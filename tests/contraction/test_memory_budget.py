@@ -1,0 +1,234 @@
+"""Memory: what a run allocates stays within its budget, and is known in advance."""
+
+import json
+import math
+import random
+import tracemalloc
+from functools import cache
+
+import numpy as np
+import pytest
+
+from contraction import Plan, Spec, einsum, plan
+from contraction.errors import InputError, MemoryBudgetError, PlanError
+from contraction.memory import available_memory, free_memory, memory_limit
+from contraction.units import parse_share
+from strategies import NAMESPACES
+
+OWN = 16_000  # bytes of Python's own objects in a run
+SEEN = 100_000  # bytes from which a prediction is held against what was measured
+
+
+@cache
+def network(seed: int) -> Spec:
+    """A random network whose intermediates take more than its inputs: some MB at most."""
+    rng = random.Random(seed)
+    while True:
+        count = rng.randint(3, 8)
+        inputs: list[list[str]] = [[] for _ in range(count)]
+        sizes = {}
+        for k in range(rng.randint(count, 2 * count)):
+            label = f"x{k}"
+            sizes[label] = rng.choice([2, 3, 4, 6, 8, 12])
+            for holder in rng.sample(range(count), min(count, rng.choice([1, 2, 2, 2, 3]))):
+                inputs[holder].append(label)
+        inputs = [labels for labels in inputs if labels]
+        output = rng.sample(sorted(sizes), rng.randint(0, 3))
+        spec = Spec(inputs, output, sizes)
+        if max(map(math.prod, [*spec.shapes, spec.shape])) > 300_000:
+            continue
+        free = plan(spec)
+        if 3e4 < free.peak_size < 6e5 and free.flops < 5e7:
+            return spec
+
+
+def arrays_of(spec: Spec, seed: int):
+    """Arrays in C order, in another order, and with gaps; of one dtype or two."""
+    rng = np.random.default_rng(seed)
+    xs = []
+    for shape in spec.shapes:
+        x = rng.standard_normal(shape)
+        kind = rng.integers(4) if seed % 2 else 0
+        if kind == 1:
+            x = np.copy(x.T).T
+        elif kind == 2:
+            x = np.repeat(x[..., None], 2, axis=-1)[..., 0]
+        elif kind == 3 and seed % 4 == 1:
+            x = x.astype(np.float32)
+        xs.append(x)
+    return xs
+
+
+def traced_peak(call) -> int:
+    call()  # once before, for what is made only once
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        result = call()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    del result
+    return peak - before
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_no_run_takes_more_than_its_budget(block) -> None:
+    for seed in range(10 * block, 10 * block + 10):
+        spec = network(seed)
+        budget = int(8 * plan(spec).peak_size * random.Random(seed).uniform(0.15, 1.1))
+        try:
+            p = plan(spec, memory=budget)
+        except MemoryBudgetError:
+            continue  # as far as it knows nothing fits
+        assert 8 * p.peak_size <= budget
+        if p.num_slices > 300:
+            continue
+        xs = arrays_of(spec, seed)
+        predicted = p.peak_bytes(xs)
+        if predicted > budget:  # arrays that must be copied first
+            with pytest.raises(MemoryBudgetError):
+                p.run(xs)
+            continue
+        peak = traced_peak(lambda p=p, xs=xs: p.run(xs))
+        assert peak <= budget + OWN, (seed, peak, budget)
+        if predicted > SEEN:
+            assert 0.9 * predicted <= peak <= 1.1 * predicted + OWN, (seed, peak, predicted)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sliced_results_are_right(seed) -> None:
+    spec = network(seed)
+    xs = arrays_of(spec, seed)
+    free = plan(spec)
+    want = free.run(xs)
+    try:
+        p = plan(spec, memory=int(8 * free.peak_size * 0.3))
+    except MemoryBudgetError:
+        return
+    if p.num_slices > 300:
+        return
+    scale = np.abs(want).max()
+    np.testing.assert_allclose(p.run(xs) if fits(p, xs) else want, want, atol=1e-10 * scale)
+
+
+def fits(p: Plan, xs) -> bool:
+    return p.memory is None or p.peak_bytes(xs) <= p.memory
+
+
+def test_a_budget_is_met_by_slices() -> None:
+    # a product of three: no tree avoids a large intermediate
+    spec = Spec(["ab", "bc", "ca"], [], {"a": 300, "b": 300, "c": 300})
+    free = plan(spec)
+    assert free.peak_size >= 300 * 300
+    p = plan(spec, memory=100_000)
+    assert p.slices
+    assert p.peak_size <= 100_000 // 8
+    assert p.flops <= 1.01 * free.flops
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((300, 300)) for _ in range(3)]
+    np.testing.assert_allclose(p.run(xs), np.trace(xs[0] @ xs[1] @ xs[2]), rtol=1e-9)
+    assert traced_peak(lambda: p.run(xs)) <= 100_000 + OWN
+    text = str(p)
+    assert f"{p.num_slices} slices over" in text
+    assert f"{p.num_slices} slices" in repr(p)
+
+
+def test_a_given_tree_is_sliced_to_fit() -> None:
+    spec = Spec([(0, 1), (1, 2), (2, 3), (3, 0)], [], dict.fromkeys(range(4), 40))
+    path = [(0, 1), (2, 3), (4, 5)]
+    p = plan(spec, path=path, memory=8 * 500)
+    assert p.pairs == tuple(path)
+    assert p.slices
+    assert p.peak_size <= 500
+
+
+def test_the_least_that_would_do_is_told() -> None:
+    with pytest.raises(MemoryBudgetError, match="its result alone takes 80,000 bytes"):
+        plan("ab,bc->ac", [(100, 3), (3, 100)], memory=79_000)
+    with pytest.raises(MemoryBudgetError, match="the least that was found to do is") as raised:
+        plan("ab,bc->ac", [(100, 3), (3, 100)], memory=80_000, slices="b")
+    least = int(str(raised.value).split(" to do is ")[1].split(" bytes")[0].replace(",", ""))
+    assert plan("ab,bc->ac", [(100, 3), (3, 100)], memory=least, slices="b").memory == least
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_copies_for_the_dtype_count(dtype) -> None:
+    p = plan("ab,bc->ac", [(60, 50), (50, 70)], memory=8 * 60 * 70)
+    xs = [np.ones((60, 50)), np.ones((50, 70))]
+    assert p.peak_bytes(xs) == 8 * 60 * 70
+    xs[1] = xs[1].astype(dtype)
+    entries, itemsize = (3500, 8) if dtype == "float32" else (3000, 16)
+    assert p.peak_bytes(xs) == itemsize * (60 * 70 + entries)
+    with pytest.raises(MemoryBudgetError):
+        p.run(xs)
+    xs[1] = np.ones((50, 140))[:, ::2]
+    assert p.peak_bytes(xs) == 8 * (60 * 70 + 3500)
+
+
+def test_shares_of_the_free_memory() -> None:
+    assert parse_share("80 %") == 0.8
+    assert parse_share(1.0) == 1.0
+    assert parse_share(1) is None
+    for wrong in ("0%", "120%", "x%", "-3%"):
+        with pytest.raises(InputError, match="share"):
+            parse_share(wrong)
+    limit = memory_limit("10%")
+    assert 0 < limit <= 0.1 * 1.5 * available_memory()
+    assert limit % 2**10 == 0
+    p = plan("ab,bc->ac", [(3, 4), (4, 5)], memory=0.5)
+    assert p.memory > 0
+    np.testing.assert_allclose(
+        einsum("ab,bc->ac", np.ones((3, 4)), np.ones((4, 5)), memory="50%"), np.full((3, 5), 4.0)
+    )
+    assert free_memory("torch", "cpu") > 0
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_einsum_keeps_to_its_budget(namespace) -> None:
+    from contraction.arrays import to, to_numpy
+
+    rng = np.random.default_rng(1)
+    xs = [rng.standard_normal((200, 200)) for _ in range(3)]
+    got = einsum("ab,bc,ca->", *[to(x, namespace=namespace) for x in xs], memory="100kB")
+    np.testing.assert_allclose(to_numpy(got), np.trace(xs[0] @ xs[1] @ xs[2]), rtol=1e-9)
+
+
+def test_keeping_values_gives_way_to_the_budget() -> None:
+    # tv does not depend on the slice and is kept, unless it is in the way of qr
+    sizes = {"s": 5, "p": 3} | dict.fromkeys("qrtuv", 40)
+    spec = Spec(["sp", "pqr", "qrt", "tu", "uv", "sv"], [], sizes)
+    path = [(0, 1), (6, 2), (3, 4), (7, 8), (9, 5)]
+    kept = plan(spec, path=path, slices="s")
+    assert 3200 <= kept.peak_size
+    tight = plan(spec, path=path, slices="s", memory=8 * 2500)
+    assert tight.slices == kept.slices
+    assert tight.peak_size <= 2500
+    assert tight.flops == kept.flops + 4 * 2 * 40**3
+    xs = [np.random.default_rng(i).standard_normal(shape) for i, shape in enumerate(spec.shapes)]
+    np.testing.assert_allclose(tight.run(xs), kept.run(xs), rtol=1e-9)
+
+
+def test_plans_of_strangers_are_checked() -> None:
+    p = plan("ab,bc,ca->", [(30, 30)] * 3, memory="4kB", library="numpy", dtype="float32")
+    data = json.loads(json.dumps(p.to_dict()))
+    again = Plan.from_dict(data)
+    assert (again.slices, again.pairs, again.memory) == (p.slices, p.pairs, p.memory)
+    assert (again.flops, again.peak_size) == (p.flops, p.peak_size)
+    damages = [
+        {"version": 99},
+        {"version": "1"},
+        {"slices": ["zz"]},
+        {"slices": 3},
+        {"pairs": [[0, 1.5], [2, 3]]},
+        {"pairs": [[True, 2], [0, 3]]},
+        {"memory": "much"},
+        {"library": 7},
+        {"objective": ["time"]},
+    ]
+    for damage in damages:
+        with pytest.raises(PlanError):
+            Plan.from_dict({**data, **damage})
+    without = {k: v for k, v in data.items() if k not in ("version", "library", "device", "dtype")}
+    assert Plan.from_dict({**without, "memory": None}).slices == p.slices
