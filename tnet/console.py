@@ -20,6 +20,7 @@ from typing import Any, TextIO, final
 
 SCHEMA_VERSION = 1
 SECONDS_BETWEEN_LINES, SECONDS_AT_A_TENTH = 30.0, 1.0
+DAY, YEAR = 24 * 60, 365.25  # minutes, days
 WIDTH_OF_A_BAR = 90  # columns: a narrower terminal has room for the figures alone
 
 
@@ -100,8 +101,8 @@ def format_seconds(seconds: float) -> str:
 
     Examples
     --------
-    >>> format_seconds(75), format_seconds(0.25)
-    ('1m15s', '0.25s')
+    >>> format_seconds(75), format_seconds(0.25), format_seconds(1e9)
+    ('1m15s', '0.25s', '31.7 years')
     """
     if seconds < 10:
         return f"{seconds:.2g}s"
@@ -109,7 +110,12 @@ def format_seconds(seconds: float) -> str:
     if whole < 60:
         return f"{whole}s"
     minutes, rest = divmod(whole, 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    if minutes < 2 * DAY:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    days = minutes // DAY
+    return f"{days} days" if days < 2 * YEAR else f"{days / YEAR:.3g} years"
 
 
 @final

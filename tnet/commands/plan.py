@@ -132,8 +132,8 @@ def _planned(args: argparse.Namespace, found: Contraction, dtype: str, console: 
         options["budget"] = args.budget
     with console.progress(100, "search") as bar:
 
-        def progress(share: float, status: str) -> None:
-            bar.update(min(100, int(100 * share)), status)
+        def progress(share: float, best: float) -> None:
+            bar.update(min(100, int(100 * share)), f"best {best:.4g}")
 
         try:
             return contraction.plan(
