@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from contraction import Evaluation, Spec, batched, environments, plan, value_and_gradients
-from contraction.reuse.passes import bound_messages, schedule_of
+from contraction.reuse.passes import bound_messages, route_of
 from timing import in_turns
 
 N, R, D = 20, 32, 4
@@ -111,7 +111,7 @@ def test_a_random_network_of_30(benchmark, seed: int) -> None:
         calls = {"run": lambda: p.run(xs), "all": lambda: value_and_gradients(p, xs)}
         times = in_turns(calls, 9)
         benchmark.pedantic(calls["all"], rounds=3)
-    flops = schedule_of(bound, True, None).flops / p.flops
+    flops = route_of(bound, True, None).schedule.flops / p.flops
     benchmark.extra_info |= {
         "flops / one run": round(flops, 3),
         "time / one run": round(times["all"] / times["run"], 2),

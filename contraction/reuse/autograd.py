@@ -9,16 +9,15 @@ from typing import Any
 from contraction.arrays import Array
 from contraction.execute import memory_orders, prepare
 from contraction.plans import Plan
-from contraction.reuse.binding import Bound
 from contraction.reuse.passes import (
+    Route,
     both_passes,
     bound_messages,
     climb,
     conjugated,
     descend,
-    schedule_of,
+    route_of,
 )
-from contraction.reuse.schedules import Schedule
 from contraction.reuse.slicing import sliced_passes
 
 
@@ -55,10 +54,10 @@ def _function() -> Any:
             if plan.slices:
                 ctx.table = None
                 return plan.run(given)
-            ctx.passes = bound, schedule = _passes(plan, leaves, values := list(given))
-            table = climb(bound, schedule, values)
-            root = bound.messages.root
-            result = bound.result(table[root])
+            ctx.route = route = _route(plan, leaves, values := list(given))
+            table = climb(route, values)
+            root = route.bound.messages.root
+            result = route.bound.result(table[root])
             if root >= len(given):
                 table[root] = None
             ctx.table = table
@@ -73,23 +72,24 @@ def _function() -> Any:
                 entries = _entries(plan, given)
                 found = sliced_passes(plan, given, weights, leaves, entries, valued=False)[1]
             else:
-                bound, schedule = ctx.passes
+                route = ctx.route
                 if table is None or torch.is_grad_enabled():
                     memory_orders(values := list(given), "torch")  # copies what has gaps
-                    found = both_passes(bound, schedule, values, weights, valued=False)[1]
+                    found = both_passes(route, values, weights, valued=False)[1]
                 else:
-                    found = descend(bound, schedule, table, weights)
-            grads = (conjugated(found[i]) if i in found else None for i in range(len(given)))
-            return (None, *grads)
+                    found = descend(route, table, weights)
+            if cotangent.is_complex():
+                found = {i: conjugated(x) for i, x in found.items()}
+            return (None, *map(found.get, range(len(given))))
 
     return Contraction
 
 
-def _passes(plan: Plan, leaves: tuple[int, ...], values: list[Any]) -> tuple[Bound, Schedule]:
-    """Return the messages and their schedule; values with gaps in memory are replaced."""
+def _route(plan: Plan, leaves: tuple[int, ...], values: list[Any]) -> Route:
+    """Return the steps up and down; values with gaps in memory are replaced."""
     layouts = memory_orders(values, "torch")
     bound = bound_messages(plan.spec.canonical, plan.pairs, "torch", layouts, leaves, True)
-    return bound, schedule_of(bound, True, _entries(plan, values))
+    return route_of(bound, True, _entries(plan, values))
 
 
 def _entries(plan: Plan, values: Sequence[Any]) -> int | None:

@@ -15,7 +15,7 @@ from contraction.reuse.passes import (
     conjugated,
     fits,
     one,
-    schedule_of,
+    route_of,
     wanted_leaves,
 )
 from contraction.reuse.slicing import sliced_passes
@@ -139,6 +139,6 @@ def _derived(
         if not weighted and not fits(bound, valued, entries):
             cotangent = one(values[0])
             bound = bound_messages(*tree, name, layouts, every, True)
-        schedule = schedule_of(bound, valued, entries)
-        value, found = both_passes(bound, schedule, values, cotangent, valued=valued)
+        route = route_of(bound, valued, entries)
+        value, found = both_passes(route, values, cotangent, valued=valued)
     return value, [found[i] for i in wanted]

@@ -22,7 +22,7 @@ from contraction.lowering import Order, Way, choose_ways
 from contraction.program import Layouts, Load, Shape, Step, View, _final, _loads, _step
 from contraction.spec import Canonical
 from contraction.tree import Pair, Tree, build_tree
-from contraction.ways import StepWays
+from contraction.ways import HUGE, StepWays, walk
 
 MANY = 1000  # inputs above which fewer axis orders are compared
 
@@ -228,6 +228,9 @@ def _choose_down(
         orders.append(kept)
         choices.append(found)
     below = [[0.0] * len(options) for options in orders]
+    for leaf, message in derivatives.items():  # best is the order of the input itself
+        if leaf < count and message >= first:
+            below[message] = [_turn(tree, model, o, known[leaf]) for o in orders[message]]
     for k in range(len(pairs) - 1, -1, -1):
         costs, above = below[first + k], below[pairs[k].left]
         for i, options in enumerate(choices[k]):
@@ -240,6 +243,14 @@ def _choose_down(
         picked[first + k] = best.order
         made.append((best.way, orders[first + k][best.order]))
     return made
+
+
+def _turn(tree: Tree, model: CostModel, order: Order, wanted: Order) -> float:
+    """Return the seconds of bringing the axes of a result from one order to another."""
+    if order == wanted:
+        return 0.0
+    size = min(math.prod([tree.sizes[x] for x in order]), HUGE)
+    return model.copy(size, *walk(order, wanted, tree.sizes))
 
 
 def _options(

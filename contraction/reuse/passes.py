@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,12 +14,14 @@ from contraction.cost import MODELS
 from contraction.errors import BackendError, InputError, ShapeError
 from contraction.execute import is_plain, memory_orders, prepare
 from contraction.program import Layouts
-from contraction.reuse.binding import Bound
+from contraction.reuse.binding import Binary, Bound
 from contraction.reuse.messages import build_messages
 from contraction.reuse.retention import within_memory
 from contraction.reuse.schedules import Schedule, full_schedule
 from contraction.spec import Canonical, Spec
 from contraction.tree import Pairs
+
+Instruction: TypeAlias = tuple[int, Binary, int, int, tuple[int, ...]]  # to, of these; then free
 
 
 @lru_cache(maxsize=128)
@@ -38,9 +40,18 @@ def bound_messages(
     return Bound(made, name)
 
 
+class Route(NamedTuple):
+    """The steps of a run up and down a tree, ready to be done."""
+
+    bound: Bound
+    schedule: Schedule
+    up: tuple[Instruction, ...]
+    down: tuple[Instruction, ...]
+
+
 @lru_cache(maxsize=128)
-def schedule_of(bound: Bound, valued: bool, limit: int | None) -> Schedule:
-    """Return the order of the steps for all derivatives, and the value if `valued`; remembered.
+def route_of(bound: Bound, valued: bool, limit: int | None) -> Route:
+    """Return the steps for all derivatives, and for the value if `valued`; remembered.
 
     Everything is kept where `limit` (entries) allows it.
 
@@ -50,9 +61,14 @@ def schedule_of(bound: Bound, valued: bool, limit: int | None) -> Schedule:
         No order found stays within `limit`.
     """
     schedule = _keeping_all(bound, valued)
-    if limit is None or schedule.peak_size <= limit:
-        return schedule
-    return within_memory(bound.messages, _results(bound, valued), limit)
+    if limit is not None and schedule.peak_size > limit:
+        schedule = within_memory(bound.messages, _results(bound, valued), limit)
+    first, kernels = bound.messages.inputs + 1, bound.kernels
+    steps = [
+        (target, *kernels[target - first], freed)
+        for target, freed in zip(schedule.made, schedule.freed, strict=True)
+    ]
+    return Route(bound, schedule, tuple(steps[: schedule.turn]), tuple(steps[schedule.turn :]))
 
 
 def fits(bound: Bound, valued: bool, limit: int | None) -> bool:
@@ -71,42 +87,37 @@ def _results(bound: Bound, valued: bool) -> frozenset[int]:
     return frozenset(found | {messages.root} if valued else found)
 
 
-def climb(bound: Bound, schedule: Schedule, arrays: Sequence[Any]) -> list[Any]:
+def climb(route: Route, arrays: Sequence[Any]) -> list[Any]:
     """Return the table of values after the way up, kept ones and results only."""
-    values = bound.prepared(arrays)
-    _make(bound, schedule, values, range(schedule.turn))
+    values = route.bound.prepared(arrays)
+    _make(route.up, values)
     return values
 
 
-def descend(bound: Bound, schedule: Schedule, values: list[Any], cotangent: Any) -> dict[int, Any]:
+def descend(route: Route, values: list[Any], cotangent: Any) -> dict[int, Any]:
     """Return the derivatives; the table of values is emptied on the way."""
-    messages = bound.messages
+    bound, messages = route.bound, route.bound.messages
     values[messages.inputs] = bound.weights(cotangent)
-    _make(bound, schedule, values, range(schedule.turn, len(schedule.made)))
-    found = {}
-    for leaf in messages.finishes:
-        found[leaf] = bound.environment(leaf, values[messages.derivatives[leaf]])
-    return found
+    _make(route.down, values)
+    derivatives = messages.derivatives
+    return {leaf: bound.environment(leaf, values[derivatives[leaf]]) for leaf in messages.finishes}
 
 
-def _make(bound: Bound, schedule: Schedule, values: list[Any], places: range) -> None:
-    first, kernels = bound.messages.inputs + 1, bound.kernels
-    made, freed = schedule.made, schedule.freed
-    for place in places:
-        target = made[place]
-        kernel, i, j = kernels[target - first]
+def _make(steps: tuple[Instruction, ...], values: list[Any]) -> None:
+    for target, kernel, i, j, freed in steps:
         values[target] = kernel(values[i], values[j])
-        for v in freed[place]:
+        for v in freed:
             values[v] = None
 
 
 def both_passes(
-    bound: Bound, schedule: Schedule, arrays: Sequence[Any], cotangent: Any, *, valued: bool
+    route: Route, arrays: Sequence[Any], cotangent: Any, *, valued: bool
 ) -> tuple[Any, dict[int, Any]]:
     """Return the result of the contraction (None unless `valued`) and the derivatives."""
-    values = climb(bound, schedule, arrays)
+    values = climb(route, arrays)
+    bound = route.bound
     value = bound.result(values[bound.messages.root]) if valued else None
-    return value, descend(bound, schedule, values, cotangent)
+    return value, descend(route, values, cotangent)
 
 
 def wanted_leaves(leaves: Iterable[int] | None, count: int) -> list[int]:

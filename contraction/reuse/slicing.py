@@ -11,7 +11,7 @@ from contraction.arrays import namespace_by_name, namespace_name
 from contraction.errors import MemoryBudgetError
 from contraction.execute import Library
 from contraction.plans import Plan
-from contraction.reuse.passes import both_passes, bound_messages, schedule_of
+from contraction.reuse.passes import Route, both_passes, bound_messages, route_of
 from contraction.spec import Labels
 
 Fixed = Mapping[Hashable, int]
@@ -37,7 +37,7 @@ def sliced_passes(
         The derivatives and one slice do not fit `limit`, in entries.
     """
     spec, name = plan.spec, namespace_name(values[0])
-    bound, schedule = _one_slice(plan, name, leaves, cotangent is not None, limit, valued=valued)
+    route = _one_slice(plan, name, leaves, cotangent is not None, limit, valued=valued)
     xp: Any = namespace_by_name(name)
     like = {"dtype": values[0].dtype, "device": values[0].device}
     found = {i: xp.zeros(spec.shapes[i], **like) for i in leaves}
@@ -48,7 +48,7 @@ def sliced_passes(
         out = _place(spec.output, fixed)
         pieces = [contiguous(x[place]) for x, place in zip(values, places, strict=True)]
         part = None if cotangent is None else cotangent[out]
-        value, parts = both_passes(bound, schedule, pieces, part, valued=valued)
+        value, parts = both_passes(route, pieces, part, valued=valued)
         for i in leaves:
             found[i][places[i]] += parts[i]
         if total is not None:
@@ -64,8 +64,8 @@ def _one_slice(
     limit: int | None,
     *,
     valued: bool,
-) -> tuple[Any, Any]:
-    """Return the messages of a slice, in which the sliced labels have size one."""
+) -> Route:
+    """Return the steps of a slice, in which the sliced labels have size one."""
     spec, gone = plan.spec, set(plan.slices)
     sizes = tuple(1 if label in gone else n for label, n in spec.sizes.items())
     canonical = spec.canonical._replace(sizes=sizes)
@@ -80,7 +80,7 @@ def _one_slice(
             )
         limit -= beside
     bound = bound_messages(canonical, plan.pairs, name, None, leaves, weighted)
-    return bound, schedule_of(bound, valued, limit)
+    return route_of(bound, valued, limit)
 
 
 def _slices(plan: Plan) -> Iterator[Fixed]:

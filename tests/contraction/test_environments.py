@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contraction import Spec, environments, plan, value_and_gradients
 from contraction.errors import BackendError, InputError, ShapeError
-from contraction.reuse.passes import bound_messages, schedule_of
+from contraction.reuse.passes import bound_messages, route_of
 from contractions import by_units, full, random_arrays, specs
 from strategies import NAMESPACES, seeds
 
@@ -92,11 +92,11 @@ def test_all_environments_cost_three_contractions_at_most(seed) -> None:
     spec = Spec(inputs, [0], {x: int(rng.integers(2, 4)) for x in range(45)})
     p = plan(spec)
     bound = bound_messages(spec.canonical, p.pairs, "numpy", None, tuple(range(30)), True)
-    schedule = schedule_of(bound, True, None)
+    schedule = route_of(bound, True, None).schedule
     assert schedule.flops <= 3 * sum(step.flops for step in p.program.steps)
     (one,) = sorted(rng.choice(30, 1).tolist())
     bound = bound_messages(spec.canonical, p.pairs, "numpy", None, (one,), True)
-    assert schedule_of(bound, False, None).flops <= 2 * p.flops
+    assert route_of(bound, False, None).schedule.flops <= 2 * p.flops
 
 
 def test_memory_orders_and_dtypes() -> None:
