@@ -14,17 +14,22 @@ import json
 import math
 import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import cotengra
 import pytest
-from planning_networks import networks
 
 from contraction.cost import CPU
 from contraction.search import compiled
 from contraction.search.objectives import Objective
 from contraction.search.portfolio import search_pairs
 from contraction.spec import Canonical
+
+sys.path.insert(0, str(Path(__file__).parent))  # the networks lie beside this file
+
+from planning_networks import networks
 
 PYTHON = os.environ.get("TNET_PEERS_PYTHON")
 SECONDS = float(os.environ.get("TNET_PLANNING_SECONDS", "10"))
