@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contraction.copies import WORTH, _tiles, in_c_order, product_in_c_order
+from timing import in_turns
 
 
 def assert_copied(view: np.ndarray) -> None:
@@ -66,6 +67,14 @@ def test_what_lies_in_order_is_not_copied() -> None:
     broadcast = np.broadcast_to(np.arange(200.0), (300, 200))
     assert_copied(broadcast)
     assert_copied(broadcast.T)
+
+
+def test_tiles_are_faster_where_entries_compete() -> None:
+    x = np.zeros((2048, 2048), np.float32).T
+    times = in_turns(
+        {"tiles": lambda: in_c_order(x), "plain": lambda: np.ascontiguousarray(x)}, rounds=5
+    )
+    assert times["tiles"] < times["plain"]  # by a factor of 3 to 9 where it was measured
 
 
 @pytest.mark.parametrize(
