@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +67,10 @@ def _home() -> Path:
 
 @lru_cache(maxsize=8)
 def _temporary_folder(wanted: Path) -> Path:
+    import atexit
+    import shutil
+    import tempfile  # none of them is needed where the folder can be written to
+
     made = Path(tempfile.mkdtemp(prefix="tnet-cache-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     warnings.warn(

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +214,10 @@ def gpu_name(library: str) -> str:
 @lru_cache(maxsize=8)
 def library_version(library: str) -> str | None:
     """Return the installed version of a library, without loading it; None if there is none."""
+    if library in sys.modules:
+        return str(sys.modules[library].__version__)
+    from importlib import metadata  # takes longer to load than all else here
+
     for name in DISTRIBUTIONS.get(library, (library,)):
         try:
             return metadata.version(name)

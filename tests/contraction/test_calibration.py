@@ -191,4 +191,4 @@ def test_predictions_after_calibration(folder, library) -> None:
     predicted, measured = np.array(rows).T
     found = judge(predicted, measured)
     assert found["median"] <= 1.5
-    assert found["rank_correlation"] >= (0.95 if library == "numpy" else 0.93)
+    assert found["rank_correlation"] >= (0.95 if library == "numpy" else 0.94)
