@@ -185,7 +185,8 @@ def _probed(
 
     spec = plan.spec
     if not spec.output:
-        exact = complex(search(spec, path=plan.pairs, slices=plan.slices).run(values))
+        same: Any = search(spec, path=plan.pairs, slices=plan.slices).run(values)
+        exact = complex(same)
         return abs(exact - complex(made)), abs(exact), 0
     probe, best = _fresh(spec), None
     for groups in _groupings(spec):

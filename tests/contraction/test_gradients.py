@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 
 from contraction import Spec, plan, value_and_gradients
+from contraction.errors import MemoryBudgetError
 from contractions import random_arrays, specs
 from strategies import seeds
 
@@ -58,3 +59,48 @@ def test_autograd_agrees_with_torch_and_with_us(spec, seed) -> None:
     for a, b, c in zip(made, want, ours, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(c, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_limit_of_the_plan_holds_for_its_gradient() -> None:
+    count = 12
+    sizes = dict.fromkeys(range(count + 1), 3) | {0: 400}
+    spec = Spec([[i, i + 1] for i in range(count)], [0, count], sizes)
+    path = [(0, 1), *((count + k, k + 2) for k in range(count - 2))]
+    xs, cotangent = tensors(spec, "float64")
+    want = torch.autograd.grad(plan(spec, path=path).run(xs), xs, cotangent)
+    everything = 8 * 400 * 3 * (count + 2)
+    tight = plan(spec, path=path, memory=int(0.75 * everything))
+    for made, same in zip(torch.autograd.grad(tight.run(xs), xs, cotangent), want, strict=True):
+        torch.testing.assert_close(made, same, rtol=1e-9, atol=1e-9)
+    small = plan(spec, path=path, memory=8 * 400 * 3 * 3)
+    small.run([x.detach() for x in xs])
+    with pytest.raises(MemoryBudgetError, match="nothing was allocated"):
+        small.run(xs)
+
+
+def test_a_graph_kept_is_used_again() -> None:
+    xs, cotangent = tensors(CASES["chain"], "float64")
+    made = plan(CASES["chain"]).run(xs)
+    first = torch.autograd.grad(made, xs, cotangent, retain_graph=True)
+    for a, b in zip(first, torch.autograd.grad(made, xs, cotangent), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_only_what_is_asked_for_is_made() -> None:
+    spec = CASES["chain"]
+    xs, cotangent = tensors(spec, "float64")
+    xs[0].requires_grad_(False)
+    p = plan(spec)
+    p.run(xs).backward(cotangent)
+    assert xs[0].grad is None
+    want = value_and_gradients(p, [x.detach() for x in xs], cotangent, leaves=[1, 2])[1]
+    torch.testing.assert_close(xs[1].grad, want[0])
+    torch.testing.assert_close(xs[2].grad, want[1])
+    with torch.no_grad():
+        assert p.run(xs).grad_fn is None
+    turned = [x.detach().T.contiguous().T.requires_grad_() for x in xs]
+    grads = torch.autograd.grad(p.run(turned), turned, cotangent)
+    torch.testing.assert_close(grads[1], want[0])
+    mixed = [xs[0].detach().to(torch.complex128), *xs[1:]]
+    (real,) = torch.autograd.grad(p.run(mixed), [xs[1]], cotangent.to(torch.complex128))
+    torch.testing.assert_close(real, want[0])
