@@ -115,7 +115,7 @@ def test_every_job_gives_the_bits_of_the_plan(canonical, slices: int, rnd: rando
         assert got.shape == spec.shape
 
 
-@pytest.mark.parametrize("output", ["", "s", "t", "ts"])
+@pytest.mark.parametrize("output", ["", "ts"])
 def test_threads_and_processes_agree(output: str) -> None:
     plan, arrays = chain(output=output)
     arrays[1] = np.asfortranarray(arrays[1])
@@ -146,12 +146,13 @@ def test_tasks_do_not_depend_on_the_workers() -> None:
     assert len(job.tasks) <= 64
 
 
-def test_chunks_of_sliced_outputs_are_boxes() -> None:
-    plan, arrays = chain(output="s", loops=(6, 5))
+@pytest.mark.parametrize("output", ["s", "t"])
+def test_chunks_of_sliced_outputs_are_boxes(output: str) -> None:
+    plan, arrays = chain(output=output, loops=(6, 5))
     blueprint, held = lay_out(plan, arrays)
     job = blueprint.build(held)
     parts = [job.run(task) for task in range(len(job.tasks))]
-    assert max(part.size for part in parts) <= run_alone(plan, arrays).size // 6
+    assert max(part.size for part in parts) <= run_alone(plan, arrays).size // 5
     np.testing.assert_array_equal(job.finish(iter(parts)), run_alone(plan, arrays))
 
 
@@ -451,9 +452,9 @@ def test_a_stopped_run_goes_on(tmp_path: Path, scheduler) -> None:
 
 
 @given(st.data())
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_damaged_parts_are_done_again(tmp_path_factory, data: st.DataObject) -> None:
-    plan, arrays = chain()
+    plan, arrays = chain(loops=(2, 3))
     folder = tmp_path_factory.mktemp("run")
     with pytest.raises(StoppedError):
         contract_with(plan, arrays, folder=folder, progress=stop_after(3))
@@ -536,7 +537,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_workers import chain
 from contraction import Processes, Serial, contract_with
-plan, arrays = chain(160, 8, (16, 8))
+plan, arrays = chain(110, 8, (16, 8))
 chosen = Processes(workers=2) if sys.argv[3] == "processes" else Serial()
 print("begun", flush=True)
 contract_with(plan, arrays, scheduler=chosen, folder=sys.argv[1])
@@ -545,9 +546,11 @@ print("done", flush=True)
 
 
 @linux
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_the_end_of_the_main_process_loses_nothing(tmp_path: Path, sign: signal.Signals) -> None:
-    plan, arrays = chain(160, 8, (16, 8))
+    plan, arrays = chain(110, 8, (16, 8))
     folder = tmp_path / "run"
     code = [sys.executable, "-c", SCRIPT, str(folder), str(Path(__file__).parent), "processes"]
     paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])

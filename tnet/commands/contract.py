@@ -206,9 +206,9 @@ def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], d
     plan = found.plan
     options: dict[str, Any] = {} if args.budget is None else {"budget": args.budget}
     if plan is None and args.memory is None:
-        plan = contraction.plan(found.spec, dtype=dtype, **options)
+        plan = contraction.plan(found.spec, dtype=dtype, seed=args.seed, **options)
     if plan is None or plan.peak_bytes(arrays) > limit:
-        plan = contraction.plan(found.spec, dtype=dtype, memory=limit, **options)
+        plan = contraction.plan(found.spec, dtype=dtype, memory=limit, seed=args.seed, **options)
     peak, free = plan.peak_bytes(arrays), available_memory() // (args.workers or 1)
     if peak > free:
         raise MemoryBudgetError(
