@@ -58,7 +58,7 @@ def peak_size(
         work = step.size + step.copies
         if not fused:
             work += step.fused
-        elif step.sums:
+        elif step.sums and not step.fused:
             work = step.copies + max(step.size, step.buffers)
         else:
             work += step.buffers

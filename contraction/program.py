@@ -256,10 +256,13 @@ def _step(
     work += sum(entries for entries, view in operands if view.copied or view.last)
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
     buffers = 0
-    if way.kernel is not Kernel.MATMUL and not subscripts:
+    if way.kernel is not Kernel.MATMUL:
         lengths = [math.prod([sizes[x] for x in group]) for group in (*made, *summed)]
         alike = bool(sums) and view_left == view_right
-        buffers = 0 if alike else _buffers(operands, lengths)
+        whole = tree.step_size(pair)
+        both = all(view.axes is not None and size == whole for size, view in operands)
+        if not alike and (both or not subscripts):  # a fused sum follows one of its operands
+            buffers = _buffers(operands, lengths)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
         fused=fused, buffers=buffers, twins=_are_twins(tree, k, way, first, second),
