@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from contraction.cost import CostModel
-from contraction.greedy import smallest_first
 from contraction.search.exact import (
     combination,
     entries_written,
@@ -27,7 +26,7 @@ from contraction.search.exact import (
 from contraction.search.limited import Limited
 from contraction.search.objectives import Objective
 from contraction.search.parts import components, restricted
-from contraction.search.problem import Found, Simplified, problem_of, simplified
+from contraction.search.problem import Found, Simplified, problem_of, simplified, smallest_first
 from contraction.search.ranking import Ranking, lowering_seconds
 from contraction.search.rounds import Effort, Progress, Rounds, worth, write_weight
 from contraction.spec import Canonical

@@ -155,6 +155,24 @@ def recount(
     return Counts(log2(repeats * flops), log2(largest), log2(repeats * write))
 
 
+def smallest_first(values: Sequence[tuple[int, int]], fresh: int) -> Pairs:
+    """Return pairs that join (volume, number) `values` without shared labels, smallest first.
+
+    Examples
+    --------
+    >>> smallest_first([(8, 0), (2, 1), (3, 4)], fresh=5)
+    ((1, 4), (5, 0))
+    """
+    heap, pairs = list(values), []
+    heapq.heapify(heap)
+    while len(heap) > 1:
+        (a, i), (b, j) = heapq.heappop(heap), heapq.heappop(heap)
+        pairs.append((i, j))
+        heapq.heappush(heap, (a * b, fresh))
+        fresh += 1
+    return tuple(pairs)
+
+
 def log2(value: int) -> float:
     """Return the logarithm of a whole number of any length; -inf for zero."""
     return math.log2(value) if value else -math.inf

@@ -18,9 +18,10 @@ import tnet
 from contraction import Objective, Plan, Spec, plan
 from contraction.cost import CPU
 from contraction.errors import DTypeError, InputError, MemoryBudgetError, PlanError, ShapeError
-from contraction.greedy import greedy_pairs
 from contraction.paths import _all_trees, components
 from contraction.program import compile_program
+from contraction.search.greedy import random_greedy
+from contraction.search.problem import problem_of
 from contraction.tree import build_tree, leaf_labels, order_for_memory
 from strategies import graphs, trees
 
@@ -263,7 +264,7 @@ def test_the_table_tells_the_steps() -> None:
 def test_the_order_of_steps_never_raises_the_memory(structure, seed) -> None:
     canonical = structure.spec().canonical
     leaves, _ = leaf_labels(canonical)
-    pairs = greedy_pairs(leaves, canonical.output, canonical.sizes, temperature=1.0, seed=seed)
+    pairs = random_greedy(problem_of(canonical)[0], seed=seed, trials=3)[-1].pairs
     ordered = order_for_memory(build_tree(canonical, pairs))
 
     def peak(pairs) -> int:
