@@ -19,6 +19,7 @@ from typing import Any
 from contraction.errors import BackendError, InputError
 
 FAR = 1 << 18  # entries of one kernel that no longer stay in the caches of a core
+NARROW = 64  # columns
 PAGE = 512  # entries: strides that are multiples of it fall into the same lines of a cache
 
 
@@ -38,6 +39,10 @@ class CostModel:
     vector, gemv, gemv_batch, gemv_turned, gemv_read
         Matrix times vector: each of a batch, an entry of the matrix, what is added for one in a
         batch and if it lies across the memory, an entry of the two vectors.
+    narrow, packed
+        Matrix products: what is added for an entry of a left operand with more rows than the
+        right one has columns, if these are fewer than `NARROW`; and for an entry of a right
+        operand whose rows lie a multiple of `PAGE` apart.
     outer
         Products without a sum done as matrix products: an entry of the result.
     gram
@@ -71,6 +76,8 @@ class CostModel:
     gemv_turned: float = 0.03e-9
     gemv_read: float = 0.045e-9
     outer: float = 1.0e-9
+    narrow: float = 0.05e-9
+    packed: float = 0.2e-9
     gram: float = 0.018e-9
     copy_call: float = 1.0e-6
     copy_loop: float = 3.0e-9
@@ -107,6 +114,8 @@ class CostModel:
             ends = (m + n + k) * self.gemv_read
             return self.call + batch * (self.vector + entries * entry + ends)
         read, write = (m + n) * k * self.gemm_read, m * n * self.gemm_write
+        if n < NARROW and n < m:
+            read += m * k * self.narrow
         return self.call + batch * (self.matrix + m * n * k * self.gemm + read + write)
 
     def syrk(self, batch: int, n: int, k: int) -> float:
@@ -219,7 +228,8 @@ CPU = CostModel()
 # calls take longer there, and so do products with few columns and views of them
 TORCH = CostModel(
     call=1.4e-6, view=2.2e-6, matrix=280e-9, gemm=0.031e-9, gemm_read=0.3e-9, gemm_write=0.15e-9,
-    turned=0.01e-9, vector=15e-9, gemv=0.085e-9, gemv_batch=0.3e-9, gemv_turned=1.2e-9,
+    turned=0.01e-9, narrow=1.2e-9, packed=0.05e-9, vector=15e-9, gemv=0.085e-9,
+    gemv_batch=0.3e-9, gemv_turned=1.2e-9,
     gemv_read=0.05e-9, copy_call=6.2e-6, copy_loop=3.8e-9, copy_entry=0.09e-9,
     copy_strided=0.3e-9, copy_aliased=0.2e-9, copy_far=0.6e-9, product_call=1.25e-6,
     product_view=1.1e-6, loop=1.3e-9, product=0.12e-9, product_across=0.7e-9, sum_call=3.5e-6,
@@ -228,7 +238,8 @@ TORCH = CostModel(
 )  # fmt: skip
 GPU = CostModel(
     call=8e-6, view=1e-6, matrix=2e-9, gemm=3.3e-14, gemm_read=1.9e-12, gemm_write=1.9e-12,
-    turned=1e-14, vector=2e-9, gemv=1.9e-12, gemv_batch=1e-14, gemv_turned=1e-14,
+    turned=1e-14, narrow=1e-14, packed=1e-14, vector=2e-9, gemv=1.9e-12,
+    gemv_batch=1e-14, gemv_turned=1e-14,
     gemv_read=1.9e-12, outer=2e-12, gram=3.3e-14,
     copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
     copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, product_view=2e-6, loop=1e-12,

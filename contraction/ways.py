@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from contraction.cost import CostModel
+from contraction.cost import PAGE, CostModel
 from contraction.tree import Pair, Tree
 
 Order = tuple[int, ...]
@@ -57,7 +57,8 @@ class _Seen(NamedTuple):
     inner: Order
     copied: Copy
     seconds: float
-    views: tuple[int, int] = (0, 0)  # reshapes and permutations as the left, as the right operand
+    views: tuple[int, int] = (0, 0)  # reshapes and permutations as the left, as the right one
+    apart: int = 0  # entries, if it is a view whose rows lie a multiple of a page apart
 
 
 class StepWays:
@@ -155,12 +156,14 @@ class StepWays:
             across = last == KEPT and len(blocks) > 1
             seconds = across * self._volume(order) * self.turned
             views = self._views(order, blocks)
+            far = across and self._volume(blocks[-1][1]) % PAGE == 0
+            apart = self._volume(order) if far else 0
             if len(kept) <= 1:
-                yield _Seen((), kept[0] if kept else (), Copy.NONE, seconds, views)
+                yield _Seen((), kept[0] if kept else (), Copy.NONE, seconds, views, apart)
                 return
             inner = kept[-1] if last == KEPT else max(kept, key=self._volume)
             outer = tuple(labels for labels in kept if labels is not inner)
-            yield _Seen(outer, inner, Copy.NONE, seconds, (1, 1))
+            yield _Seen(outer, inner, Copy.NONE, seconds, (1, 1), apart)
         ends = next((what for what, _ in reversed(blocks) if what != BATCH), SUMMED)
         yield from self._copies(order, kept, k, ends)
 
@@ -197,10 +200,13 @@ class StepWays:
         batch = self.b * loops
         m, n = self._volume(a.inner), self._volume(b.inner)
         looks, matmul, view = a.seconds + b.seconds, self.model.matmul, self.model.view
+        packed = self.model.packed
         seconds = (
-            looks + (a.views[0] + b.views[1]) * view + matmul(batch, m, n, self.k),
-            looks + (b.views[0] + a.views[1]) * view + matmul(batch, n, m, self.k),
-        )
+            looks + (a.views[0] + b.views[1]) * view + b.apart * packed
+            + matmul(batch, m, n, self.k),
+            looks + (b.views[0] + a.views[1]) * view + a.apart * packed
+            + matmul(batch, n, m, self.k),
+        )  # fmt: skip
         for groups in self._batches(left, right, a, b, outer):
             flat = tuple(x for labels in groups for x in labels)
             for swapped in (False, True):
