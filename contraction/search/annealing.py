@@ -73,7 +73,8 @@ def anneal(
     Parameters
     ----------
     problem, start
-        The network, and a tree over it.
+        The network, and a tree over it. Without a limit its slices stay; under one they are a
+        first guess.
     seed
         Of the random moves. Equal seeds and moves give equal trees, unless a deadline cuts in.
     moves
@@ -105,7 +106,7 @@ def anneal(
         raise PlanError(
             f"`write_weight` and `moves` are zero or more, got {write_weight} and {moves}."
         )
-    if count < 3:
+    if count < 2 or (count < 3 and max_log2_size == math.inf):
         cost = log2_total(problem, start.pairs, start.slices, write_weight)
         return Found(start.pairs, start.slices, cost)
     if moves is None and deadline is None:
