@@ -132,6 +132,8 @@ def _derived(
     entries = None if limit is None else limit // int(values[0].dtype.itemsize)
     every = tuple(sorted(set(wanted)))
     if plan.slices:
+        if cotangent is None and entries is not None:
+            cotangent = one(values[0])  # as `within_memory` wants it
         value, found = sliced_passes(plan, values, cotangent, every, entries, valued=valued)
     else:
         tree, weighted = (plan.spec.canonical, plan.pairs), cotangent is not None

@@ -203,10 +203,10 @@ def _probed(
     for held in labels:
         drawn = 2.0 * rng.integers(0, 2, [network.spec.sizes[x] for x in held]) - 1.0
         signs.append(_beside(drawn, made))
-    exact = arrays_.to_numpy(network.run([*values, *signs]))
+    sure = arrays_.to_numpy(network.run([*values, *signs]))
     probing = Spec([spec.output, *labels], [probe], network.spec.sizes)
     rough = arrays_.to_numpy(search(probing).run([made, *signs]))
-    return _rms(exact - rough), _rms(exact), len(labels)
+    return _rms(sure - rough), _rms(sure), len(labels)
 
 
 def _groupings(spec: Spec) -> list[tuple[Labels, ...]]:

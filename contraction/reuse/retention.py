@@ -39,6 +39,8 @@ COLUMNS = 9
 def within_memory(messages: Messages, results: Collection[int], limit: int) -> Schedule:
     """Return the schedule with the least extra work that has at most `limit` entries alive.
 
+    The messages must have been built with a cotangent. Copies of inputs count throughout.
+
     Raises
     ------
     MemoryBudgetError

@@ -129,6 +129,21 @@ def _peak(call):
         tracemalloc.stop()
 
 
+def test_slices_and_memory_together() -> None:
+    count = 10
+    sizes = dict.fromkeys(range(count + 1), 8) | {0: 600}
+    inputs = [[i, i + 1] for i in range(count)] + [[count, 0]]
+    path = [(0, 1), *((count + 1 + k, k + 2) for k in range(count - 1))]
+    p = plan(Spec(inputs, [], sizes), path=path, slices=[3])
+    xs, _ = random_arrays(p.spec, 0)
+    every = environments(p, xs)
+    full = _peak(lambda: environments(p, xs))
+    limit = int(0.8 * full)
+    for made, want in zip(environments(p, xs, memory=limit), every, strict=True):
+        np.testing.assert_allclose(made, want, rtol=1e-9, atol=1e-9 * np.abs(want).max())
+    assert _peak(lambda: environments(p, xs, memory=limit)) <= limit + 20_000
+
+
 def test_too_little_is_refused() -> None:
     spec = Spec(["ab", "bc", "cd"], "", dict.fromkeys("abcd", 50))
     xs, _ = random_arrays(spec, 0)
