@@ -163,8 +163,9 @@ def _common_dtype(files: Sequence[Any]) -> str:
 
 def _network_arrays(source: str) -> list[Any]:
     import tnet
+    from tnet.memory import available_memory
 
-    net = tnet.load(source)
+    net = tnet.load(source, memory=available_memory())
     return [net.arrays[node] for node in net.structure.node_names]
 
 
