@@ -10,6 +10,7 @@ estimated seconds of a step depend on how its operands were made.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -109,7 +110,7 @@ def exact(
     Parameters
     ----------
     problem
-        A connected network.
+        A network, connected if it is larger than `OUTER`; None is returned otherwise.
     measure
         The cost of a step.
     copies
@@ -125,7 +126,7 @@ def exact(
     if splits is None:
         return None
     search.run(splits)
-    return search.found()
+    return search.found() or None
 
 
 def least_peak(problem: Problem, *, work: int = WORK) -> Found | None:
@@ -139,7 +140,7 @@ def least_peak(problem: Problem, *, work: int = WORK) -> Found | None:
     if splits is None:
         return None
     search.run(splits)
-    return search.found()[0]
+    return next(iter(search.found()), None)
 
 
 class _Search:
@@ -262,13 +263,13 @@ class _Search:
         """Tell whether what is summed lies together at an end of a leaf."""
         held = self.problem.leaves[mask.bit_length() - 1]
         fates = [bool(summed >> x & 1) for x in held]
-        return sum(x != y for x, y in zip(fates, fates[1:], strict=False)) <= 1
+        return sum(x != y for x, y in itertools.pairwise(fates)) <= 1
 
     def found(self) -> list[Found]:
         """Return the trees of the whole network."""
         return [
             Found(self._pairs(made), (), math.log2(made.cost) if made.cost > 0 else -math.inf)
-            for made in self.made[self.all]
+            for made in self.made.get(self.all, [])
         ]
 
     def _pairs(self, root: Made) -> Pairs:

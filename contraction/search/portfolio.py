@@ -27,7 +27,7 @@ from contraction.search.limited import Limited
 from contraction.search.objectives import Objective
 from contraction.search.parts import components, restricted
 from contraction.search.problem import Found, Simplified, problem_of, simplified, smallest_first
-from contraction.search.ranking import Ranking, lowering_seconds
+from contraction.search.ranking import Ranking, estimate, lowering_seconds
 from contraction.search.rounds import Effort, Progress, Rounds, worth, write_weight
 from contraction.spec import Canonical
 from contraction.tree import Pairs, leaf_labels, reorder
@@ -119,12 +119,13 @@ def _search_larger(ranking: Ranking, effort: Effort) -> Found:
     if candidates is None:
         rounds = network.rounds(effort)
         if exactly:
-            candidates = network.exact(int(rounds.allowance() / SPLIT))
+            candidates = network.exact(int(0.4 * rounds.allowance() / SPLIT))
         if candidates is None:
             if ranking.max_size < math.inf and network.peak(rounds.best) > network.most:
                 return ranking.best(network.within(rounds))
             rounds.run()
-            candidates = [network.whole(found) for found in rounds.trees]
+            lowered = network.lowered(rounds.seconds(), effort)
+            candidates = [network.whole(found) for found in rounds.trees[:lowered]]
     best = network.chosen(candidates, effort)
     if ranking.fits(best):
         return best
@@ -178,17 +179,21 @@ class _Network:
                 found = least_peak(problem, work=work)
                 return None if found is None else [found]
 
+    def lowered(self, seconds: float, effort: Effort) -> int:
+        """Return how many trees are worth lowering, for a plan of this run time."""
+        time = worth(seconds) if effort.deadline is None else effort.left()
+        return max(1, int(time / lowering_seconds(self.count)))
+
     def chosen(self, candidates: Sequence[Found], effort: Effort) -> Found:
         """Return the best of some trees, best first, after lowering as many as is worth it."""
-        ranking, lowering = self.ranking, lowering_seconds(self.count)
-        time = worth(ranking.estimate(candidates[0]))
-        if effort.deadline is not None:
-            time = effort.left()
-        best = ranking.best(candidates[: max(1, int(time / lowering))])
+        ranking = self.ranking
+        seconds = estimate(ranking.canonical, candidates[0], ranking.model)
+        lowered = self.lowered(seconds, effort)
+        best = ranking.best(candidates[:lowered])
         neighbours = 2 * self.count
-        if self.count > EXACT or time < neighbours * lowering:
+        if self.count > EXACT or lowered < neighbours:
             return best
-        if ranking.program(best).seconds < neighbours * lowering and effort.deadline is None:
+        if seconds < neighbours * lowering_seconds(self.count) and effort.deadline is None:
             return best
         return _rotated(best, ranking, effort)
 
@@ -211,7 +216,8 @@ class _Network:
         return [self.whole(one) for one in found[:2]]
 
     def _seconds(self, found: Found) -> float:
-        return self.ranking.estimate(self.whole(found))
+        """Return rough seconds of what a search can change."""
+        return estimate(Canonical(*self.small.problem), found, self.ranking.model)
 
 
 def _sliced(found: Found, ranking: Ranking, effort: Effort) -> Found:

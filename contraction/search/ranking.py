@@ -59,18 +59,6 @@ class Ranking:
         tree = build_tree(sliced_canonical(self.canonical, found.slices), found.pairs)
         return found._replace(pairs=order_for_memory(tree))
 
-    def estimate(self, found: Found) -> float:
-        """Return rough seconds of a tree without lowering it, some microseconds for each step."""
-        tree = build_tree(sliced_canonical(self.canonical, found.slices), found.pairs)
-        measure, sizes = seconds_of(self.model), tree.sizes
-        repeats = min(math.prod(sizes[x] for x in found.slices), HUGE)
-        total = 0.0
-        for pair in tree.pairs:
-            groups = (pair.batch, pair.left_only, pair.right_only, pair.summed)
-            volumes = [min(math.prod([sizes[x] for x in group]), HUGE) for group in groups]
-            total += measure(Volumes(*volumes))
-        return repeats * total
-
     def best(self, trees: Sequence[Found]) -> Found:
         """Return the best of `trees`, each with its steps in the order of least memory."""
         ordered = list(dict.fromkeys(self.ordered(found) for found in trees))
@@ -108,6 +96,19 @@ class Ranking:
                 return (program.write_size,)
             case Objective.COMBO:
                 return (program.flops // 2 + 64 * program.write_size,)
+
+
+def estimate(canonical: Canonical, found: Found, model: CostModel) -> float:
+    """Return rough seconds of a tree without lowering it, some microseconds for each step."""
+    tree = build_tree(sliced_canonical(canonical, found.slices), found.pairs)
+    measure, sizes = seconds_of(model), tree.sizes
+    repeats = min(math.prod(sizes[x] for x in found.slices), HUGE)
+    total = 0.0
+    for pair in tree.pairs:
+        groups = (pair.batch, pair.left_only, pair.right_only, pair.summed)
+        volumes = [min(math.prod([sizes[x] for x in group]), HUGE) for group in groups]
+        total += measure(Volumes(*volumes))
+    return repeats * total
 
 
 def lowering_seconds(count: int) -> float:

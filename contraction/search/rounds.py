@@ -192,7 +192,11 @@ class Rounds:
         """Return the seconds of work that are left."""
         if self.effort.deadline is not None:
             return self.effort.left()
-        return worth(self._seconds(self.best)) - self.spent
+        return worth(self.seconds()) - self.spent
+
+    def seconds(self) -> float:
+        """Return the estimated run time of the best tree."""
+        return self._seconds(self.best)
 
     def add(self, found: Found) -> None:
         """Take a tree in among those kept."""
@@ -265,7 +269,7 @@ class Rounds:
 
     def run(self) -> None:
         """Better the trees until the time or the work is over."""
-        if GENEROUS * self.allowance() < self.windows:
+        if self.count < 3 or GENEROUS * self.allowance() < self.windows:
             return
         self.polish()
         self._ask_members()
