@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from contraction.units import parse_bytes, parse_share
+from contraction.ways import Kernel
 
 if TYPE_CHECKING:
     from contraction.program import Load, Step
@@ -57,7 +58,9 @@ def peak_size(
     for k, step in enumerate(steps):
         work = step.size + step.copies
         if not fused:
-            work += step.fused
+            work += step.fused + step.expanded
+            if step.kernel is Kernel.MULTIPLY and (step.view_left.axes or step.view_right.axes):
+                work += step.size  # the product is brought to C order
         elif step.sums and not step.fused:
             work = step.copies + max(step.size, step.buffers)
         else:

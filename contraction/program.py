@@ -59,6 +59,7 @@ class Step(NamedTuple):
     fused: int = 0  # entries of the product that a fused einsum never forms
     buffers: int = 0  # entries that NumPy reads broadcast or permuted operands into
     twins: bool = False  # the result is a Gram matrix if both operands are the same array
+    expanded: int = 0  # entries of operands that PyTorch copies to all matrices of a batch
 
 
 class Program(NamedTuple):
@@ -263,9 +264,11 @@ def _step(
         both = all(view.axes is not None and size == whole for size, view in operands)
         if not alike and (both or not subscripts):  # a fused sum follows one of its operands
             buffers = _buffers(operands, lengths)
+    expanded = _expanded(way.kernel, batch, (a, b), operands, sizes)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
-        fused=fused, buffers=buffers, twins=_are_twins(tree, k, way, first, second),
+        fused=fused, buffers=buffers, expanded=expanded,
+        twins=_are_twins(tree, k, way, first, second),
     )  # fmt: skip
     return step, shape
 
@@ -284,6 +287,26 @@ def _are_twins(tree: Tree, k: int, way: Way, first: Order, second: Order) -> boo
     alike = all(image[x] == x for x in (*pair.batch, *pair.summed))
     groups = sum(map(len, way.batch)) == len(pair.batch)
     return alike and groups and tuple(image[x] for x in way.m) == way.n
+
+
+def _expanded(
+    kernel: Kernel,
+    batch: Sequence[Order],
+    groups: tuple[Sequence[Order | None], Sequence[Order | None]],
+    operands: Sequence[tuple[int, View]],
+    sizes: Sequence[int],
+) -> int:
+    """Return the entries of operands whose batch axes no view makes one axis of all matrices."""
+    if kernel is not Kernel.MATMUL or len(batch) < 2:
+        return 0
+    matrices, total = math.prod([sizes[x] for group in batch for x in group]), 0
+    for axes, (_, view) in zip(groups, operands, strict=True):
+        held = [group is not None for group in axes[: len(batch)]]
+        turned = view.axes is not None and not view.copied
+        if any(held) and (turned or not all(held)):
+            matrix = [sizes[x] for group in axes[len(batch) :] if group for x in group]
+            total += matrices * math.prod(matrix)
+    return total
 
 
 def _buffers(operands: Sequence[tuple[int, View]], lengths: Sequence[int]) -> int:
