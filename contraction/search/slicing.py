@@ -25,7 +25,7 @@ class Slicing:
     Parameters
     ----------
     unsliced
-        Share of the work before the first slice.
+        Share of the work before the first slice. With more, some runs get stuck.
     hot, cool
         First and last temperature before the first slice, and after it.
     penalty
@@ -38,13 +38,13 @@ class Slicing:
         Rotations for each leaf of one fall of the temperature; longer runs start again.
     """
 
-    unsliced: float = 0.15
+    unsliced: float = 0.05
     hot: tuple[float, float] = (2.0, 0.5)
     cool: tuple[float, float] = (0.5, 0.05)
     penalty: tuple[float, float] = (1.0, 5.0)
     sweeps: int = 8
     noise: float = 0.1
-    round: int = 150_000
+    round: int = 100_000
 
     def __post_init__(self) -> None:
         check_falls(hot=self.hot, cool=self.cool)
