@@ -16,6 +16,7 @@ from typing import TypeAlias
 from contraction.cost import CostModel
 from contraction.search.annealing import Schedule, anneal
 from contraction.search.annealing_tree import log2_total
+from contraction.search.bisection import bisect
 from contraction.search.greedy import random_greedy
 from contraction.search.members import LARGEST, LONG, member_trees
 from contraction.search.objectives import Objective
@@ -29,6 +30,8 @@ RUNS = 2.0  # runs of the plan that the work may take as long as
 MOVE = 6e-7  # seconds that a rotation takes in plain Python
 TRIAL = 1e-5  # the same for one leaf in a greedy trial
 WINDOW = 1.7e-4  # the same for one leaf when all windows are solved
+BISECTION = 3e-4  # the same for one leaf of a bisection
+BISECTED = 800  # leaves from which a bisection is a better start than greedy trees
 GENEROUS = 4.0  # windows are tried even if they take so many times what is left
 GROWTH = 4  # from one round to the next
 LATEST = 0.95  # of the time: the rest is for lowering
@@ -173,6 +176,9 @@ class Rounds:
             trials = TRIALS
         if trials >= 4:
             self._greedy(min(trials, TRIALS))
+        if self.count >= BISECTED and self.allowance() > 4 * BISECTION * self.count:
+            self.add(bisect(self.problem, seed=self.effort.seed))
+            self.spent += BISECTION * self.count
 
     def _greedy(self, trials: int) -> None:
         seed, deadline = self.effort.seed, self.effort.until(0.1)
@@ -275,6 +281,7 @@ class Rounds:
         self._ask_members()
         length, number = FIRST * self.count, 0
         while moves := self.affordable(length):
-            schedule = COOL if number % 3 == 2 else HOT
+            # heat makes a new start, and large networks take long to cool
+            schedule = COOL if number % 3 == 2 or self.count >= BISECTED else HOT
             self.add(self.annealed(self.best, moves, number, schedule=schedule))
             length, number = self.longer(moves), number + 1
