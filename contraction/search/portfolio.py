@@ -60,7 +60,8 @@ def search_pairs(
     model
         Rates for the estimated time.
     seconds
-        Time for the search, shared out over the parts that have no label in common. By default
+        Time for the search, shared out over the parts that have no label in common; where
+        labels must be sliced it takes as long as it needs to find something at all. By default
         the search does a fixed amount of work, about as long as one run of the best plan so far
         but a millisecond at least and some two seconds at most, so that the same contraction
         always gets the same plan.
@@ -212,6 +213,7 @@ class _Network:
     def within(self, rounds: Rounds) -> list[Found]:
         """Return trees within the memory, or the one that came nearest."""
         most = math.log2(max(self.ranking.max_size, 1))
+        rounds.overhead += lowering_seconds(self.count)
         found = Limited(rounds, self.peak, most).run()
         return [self.whole(one) for one in found[:2]]
 

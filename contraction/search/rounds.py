@@ -160,6 +160,7 @@ class Rounds:
         # values of larger networks have more labels
         self.trial = TRIAL * self.count * (1.0 + self.count / 150)
         self.windows = WINDOW * self.count * (1.0 + self.count / 300)
+        self.overhead = self.windows  # of a round: it ends with them
         self._seconds = seconds
 
     @property
@@ -217,10 +218,10 @@ class Rounds:
             return 0
         least = FEWEST * self.count
         if self.effort.deadline is None:
-            left = self.allowance() - self.windows
+            left = self.allowance() - self.overhead
             moves = min(moves, int(left / MOVE))
             return moves if moves >= least else 0
-        left = self.effort.left() - (1.0 - LATEST) * self.effort.length - self.windows
+        left = self.effort.left() - (1.0 - LATEST) * self.effort.length - self.overhead
         if moves * self.pace > 0.4 * left:  # the last round takes all that is left
             most = left / self.pace
             moves = _rounded(most)
@@ -252,10 +253,10 @@ class Rounds:
             schedule=schedule,
             write_weight=self.weight,
         )
-        windows = self.windows  # every round ends with them
-        self.spent += moves * MOVE + windows
+        self.spent += moves * MOVE + self.overhead
         if moves >= FIRST * self.count:
-            self.pace = max(time.perf_counter() - begin - windows, 0.1 * moves * MOVE) / moves
+            took = time.perf_counter() - begin - self.windows
+            self.pace = max(took, 0.1 * moves * MOVE) / moves
         return found
 
     def polish(self) -> None:
