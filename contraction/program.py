@@ -100,15 +100,15 @@ def compile_program(
         Step -> the way it is done, for the steps where the estimates do not decide.
     """
     tree = build_tree(canonical, pairs)
-    loads, orders, shapes = _loads(canonical, tree, layouts)
+    loads, orders, shapes = make_loads(canonical, tree, layouts)
     width = 6 if len(pairs) <= 1000 else 2
     ways, every, each, seconds = choose_ways(tree, orders, model, width=width, fixed=fixed)
     steps = []
     for k, way in enumerate(ways):
-        step, shape = _step(tree, k, way, every, shapes)
+        step, shape = make_step(tree, k, way, every, shapes)
         steps.append(step._replace(seconds=each[k]))
         shapes.append(shape)
-    final = _final(canonical, tree, every[-1], shapes[-1])
+    final = final_view(canonical, tree, every[-1], shapes[-1])
     flops = sum(s.flops for s in steps)
     flops += sum(
         math.prod(canonical.sizes[x] for x in canonical.inputs[ld.value]) for ld in loads if ld.sums
@@ -127,7 +127,7 @@ def step_ways(
 ) -> list[Way]:
     """Return the ways of doing one step, those of the shortest estimated time first."""
     tree = build_tree(canonical, pairs)
-    return rival_ways(tree, _loads(canonical, tree, None)[1], model, step)
+    return rival_ways(tree, make_loads(canonical, tree, None)[1], model, step)
 
 
 def chosen_ways(
@@ -139,13 +139,14 @@ def chosen_ways(
     """Return the way of every step, as `compile_program` chooses it."""
     tree = build_tree(canonical, pairs)
     width = 6 if len(pairs) <= 1000 else 2
-    orders = _loads(canonical, tree, None)[1]
+    orders = make_loads(canonical, tree, None)[1]
     return choose_ways(tree, orders, model, width=width, fixed=fixed)[0]
 
 
-def _loads(
+def make_loads(
     canonical: Canonical, tree: Tree, layouts: Layouts | None
 ) -> tuple[tuple[Load, ...], list[Order], list[Shape]]:
+    """Return what is done to the inputs first; the labels and the shape that each has then."""
     sizes, loads, orders, shapes = canonical.sizes, [], [], []
     for value, labels in enumerate(canonical.inputs):
         layout = layouts[value] if layouts is not None else None
@@ -213,9 +214,18 @@ def _runs(labels: Order, place: dict[int, int]) -> list[Order]:
     return [tuple(run) for run in runs]
 
 
-def _step(
+def make_step(
     tree: Tree, k: int, way: Way, orders: Sequence[Order], shapes: Sequence[Shape]
 ) -> tuple[Step, Shape]:
+    """Return one step of a tree done in a given way, and the shape in which its result is left.
+
+    Parameters
+    ----------
+    tree, k, way
+        The step `k` of the tree, and its way.
+    orders, shapes
+        Of all values before it: the labels as they lie in memory, and the shape of the array.
+    """
     pair = tree.pairs[k]
     left, right = (pair.right, pair.left) if way.swapped else (pair.left, pair.right)
     copies = (way.copy_left is not Copy.NONE, way.copy_right is not Copy.NONE)
@@ -368,7 +378,8 @@ def _neighbours(x: int, y: int, place: dict[int, int], copied: bool) -> bool:
     return copied or place[y] == place[x] + 1
 
 
-def _final(canonical: Canonical, tree: Tree, order: Order, shape: Shape) -> View:
+def final_view(canonical: Canonical, tree: Tree, order: Order, shape: Shape) -> View:
+    """Return the view of the root, which lies in `order` with a `shape`, that is the result."""
     target = tuple(canonical.sizes[x] for x in canonical.output)
     if order == tree.output:
         return View(first=None if shape == target else target)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from contraction.cost import CostModel
 from contraction.lowering import Order, Way, choose_ways
-from contraction.program import Layouts, Load, Shape, Step, View, _final, _loads, _step
+from contraction.program import Layouts, Load, Shape, Step, View, final_view, make_loads, make_step
 from contraction.spec import Canonical
 from contraction.tree import Pair, Tree, build_tree
 from contraction.ways import HUGE, StepWays, walk
@@ -96,7 +96,7 @@ def build_messages(
     Cost: linear in the number of labels of all values.
     """
     tree = build_tree(canonical, pairs)
-    loads, orders, shapes = _loads(canonical, tree, layouts)
+    loads, orders, shapes = make_loads(canonical, tree, layouts)
     count = len(orders)
     ways, every = choose_ways(tree, orders, model, width=6 if count <= MANY else 2)[:2]
     wanted = range(count) if leaves is None else sorted(set(leaves))
@@ -107,7 +107,7 @@ def build_messages(
     seen = [*shapes, tuple(tree.sizes[x] for x in tree.output)]
     steps = []
     for k, way in enumerate([*ways, *(way for way, _ in down)]):
-        step, shape = _step(whole, k, way, memory, seen)
+        step, shape = make_step(whole, k, way, memory, seen)
         steps.append(step)
         seen.append(shape)
     shared = {i for i in wanted if derivatives[i] < 2 * count}
@@ -129,7 +129,7 @@ def build_messages(
         derivatives,
         finishes,
         seen[count],
-        _final(canonical, tree, memory[root], seen[root]),
+        final_view(canonical, tree, memory[root], seen[root]),
         tuple(entries),
         tuple(_beside(step, library) for step in steps),
     )
