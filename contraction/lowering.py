@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from contraction.cost import CostModel
 from contraction.tree import Pair, Tree
-from contraction.ways import HUGE, StepWays, walk
 from contraction.ways import Copy as Copy
 from contraction.ways import Kernel as Kernel
 from contraction.ways import Order as Order
+from contraction.ways import StepWays
 from contraction.ways import Way as Way
 from contraction.ways import singles as singles
 
@@ -67,8 +67,7 @@ def choose_ways(
     for index, candidate in enumerate(found[root]):
         seconds = candidate.seconds
         if candidate.order != tree.output:
-            walked = walk(candidate.order, tree.output, tree.sizes)
-            seconds += model.copy(min(tree.size(root), HUGE), *walked)
+            seconds += model.view  # the result may lie in memory in any order
         if seconds < total:
             best, total = index, seconds
     return *_backtrack(tree, found, best), total
