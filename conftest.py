@@ -23,6 +23,7 @@ os.environ["TNET_CACHE"] = _cache.name
 collect_ignore_glob = []
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob += ["tnet/nn/*", "tests/tnet/nn/*", "integrators/training.py"]
+    collect_ignore_glob += ["contraction/torch_lapack.py"]
 if importlib.util.find_spec("numba") is None:
     collect_ignore_glob += ["contraction/search/*_numba.py", "contraction/search/*_compiled.py"]
 

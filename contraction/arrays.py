@@ -145,6 +145,17 @@ def device(x: Array) -> str:
     return f"cuda:{found.id}" if name == "cupy" else str(found)
 
 
+def on_gpu(x: Array) -> bool:
+    """Tell whether `x` is in the memory of a device, which the host has to wait for.
+
+    Examples
+    --------
+    >>> on_gpu(np.zeros(2))
+    False
+    """
+    return namespace_name(x) != "numpy" and device(x) != "cpu"
+
+
 def dtype_name(x: Array) -> str:
     """Return the dtype of `x` as text, the same in every namespace.
 

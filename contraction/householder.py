@@ -8,15 +8,17 @@ that size, and costs no accuracy that the method promises.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from contraction import torch_lapack
 from contraction.arrays import Array, Namespace, device, dtype_name, eps, namespace_name
+from contraction.elementary import detached, probe
 from contraction.errors import ConvergenceError
-from contraction.svd_ladder import detached, probe
 
 Factors: TypeAlias = tuple[Array, ...]
 
@@ -29,6 +31,10 @@ def q_and_r(x: Array, xp: Namespace) -> tuple[Array, Array]:
     ConvergenceError
         The driver returned NaN twice.
     """
+    if torch_lapack.lends_qr(x):
+        found = torch_lapack.qr(x)
+        if _are_whole(found, xp):
+            return found
     Q, R = _whole(x, xp, lambda y: tuple(xp.linalg.qr(y)))
     return Q, R
 
@@ -36,12 +42,17 @@ def q_and_r(x: Array, xp: Namespace) -> tuple[Array, Array]:
 def r_alone(x: Array, xp: Namespace) -> Array:
     """Return R without forming Q, where the library can; errors as for `q_and_r`."""
     library = namespace_name(x)
+    if torch_lapack.lends_qr(x):
+        borrowed = torch_lapack.triangle(x)
+        if _are_whole((borrowed,), xp):
+            return borrowed
 
     def driver(y: Any) -> Factors:
-        if library == "numpy":
-            found: Any = np.linalg.qr(y, mode="r")
-            return (found,)
-        return ((xp.linalg.qr(y, mode="r") if library == "torch" else xp.linalg.qr(y))[1],)
+        if library == "torch":
+            return (xp.linalg.qr(y, mode="r")[1],)
+        # the wrapper of CuPy takes for granted that there are two results
+        plain = np if library == "numpy" else importlib.import_module(library)
+        return (plain.linalg.qr(y, mode="r"),)
 
     (R,) = _whole(x, xp, driver)
     return R
@@ -60,7 +71,8 @@ def _whole(x: Array, xp: Namespace, driver: Callable[[Array], Factors]) -> Facto
 
 
 def _are_whole(factors: Factors, xp: Namespace) -> bool:
-    return all(math.isfinite(abs(complex(xp.sum(detached(y))))) for y in factors)
+    sums = [xp.sum(detached(y)) for y in factors]
+    return math.isfinite(abs(complex(sum(sums[1:], start=sums[0]))))
 
 
 def roughened(x: Array, xp: Namespace) -> Array:

@@ -23,21 +23,22 @@ from contraction.arrays import (
     to,
     to_numpy,
 )
-from contraction.errors import ConvergenceError, DTypeError, InputError, ShapeError
-from contraction.householder import q_and_r
-from contraction.svd_ladder import (
+from contraction.elementary import (
     adjoint,
-    climb,
     detached,
     exponent,
     failures_of_lapack,
-    norm,
+    norm_beside,
     phases,
-    pivot_phases,
     probe,
+    read_back,
     scaled_back,
     times_power,
 )
+from contraction.errors import ConvergenceError, DTypeError, InputError, ShapeError
+from contraction.householder import q_and_r
+from contraction.svd_drivers import goes_to_host
+from contraction.svd_ladder import climb, pivot_phases
 
 __all__ = [
     "adjoint",
@@ -149,8 +150,8 @@ def singular_values(x: Array) -> Array:
             s: Array = xp.linalg.svdvals(x)
         except failures_of_lapack():
             return climb(x).s
-        size = norm(x)
-        if abs(norm(s) - size) <= 100.0 * eps(x) * math.sqrt(min(x.shape)) * size:
+        found, size = read_back(x, norm_beside(s), norm_beside(x))
+        if abs(found - size) <= 100.0 * eps(x) * math.sqrt(min(x.shape)) * size:
             return s
     return climb(x).s
 
@@ -192,6 +193,8 @@ def eigh(x: Array) -> tuple[Array, Array]:
     """
     if len(x.shape) != 2 or x.shape[0] != x.shape[1]:
         raise ShapeError(f"eigh takes a square matrix, got shape {tuple(x.shape)}.")
+    if goes_to_host(x):
+        return _from_host(eigh(to_numpy(x)), x)
     xp = namespace(x)
     shift = exponent(x, xp)
     y = x if shift == 0 else times_power(x, -shift)
@@ -220,7 +223,13 @@ def _eigh_direct(x: Array, xp: Namespace) -> tuple[Array, Array]:
 def _eigh_host(x: Array, xp: Namespace) -> tuple[Array, Array]:
     from scipy.linalg import eigh as scipy_eigh
 
-    w, V = scipy_eigh(to_numpy(x), driver="ev", check_finite=False)
+    found = scipy_eigh(to_numpy(x), driver="ev", check_finite=False)
+    return _from_host(found, x)
+
+
+def _from_host(found: tuple[Any, Any], x: Array) -> tuple[Array, Array]:
+    """Put host results into the namespace and onto the device of `x`."""
+    w, V = found
     if namespace_name(x) == "numpy":
         return w, V
     where: dict[str, Any] = {"namespace": namespace_name(x), "device": device(x)}
@@ -233,9 +242,10 @@ def _confirmed(x: Array, w: Array, V: Array) -> bool:
     xp = namespace(x)
     p = probe(int(x.shape[0]), namespace_name(x), device(x), dtype_name(x))
     y = adjoint(V, xp) @ p
-    scale = max(abs(float(w[0])), abs(float(w[-1])))
+    sizes = (norm_beside(x @ p - V @ (y * w)), norm_beside(y))
+    off, size, first, last = read_back(w, *sizes, w[0], w[-1])
     unit = 100.0 * eps(x) * math.sqrt(x.shape[0])
-    return norm(x @ p - V @ (y * w)) <= unit * scale and abs(norm(y) - 1.0) <= unit
+    return off <= unit * max(abs(first), abs(last)) and abs(size - 1.0) <= unit
 
 
 def polar(x: Array) -> tuple[Array, Array]:
@@ -340,12 +350,13 @@ def _cholesky_solve(A: Array, B: Array, xp: Namespace) -> Array | None:
         return np.asarray(X)
     if library == "torch":
         L, info = xp.linalg.cholesky_ex(A)
-        if int(info) or not _well(detached(xp.real(xp.linalg.diagonal(L))), A):
+        pivots = xp.where(info == 0, xp.real(xp.linalg.diagonal(detached(L))), 0.0)
+        if not _well(to_numpy(pivots), A):
             return None
         solved: Array = xp.cholesky_solve(B, L)
         return solved
     L = xp.linalg.cholesky(A)  # CuPy: NaN instead of an error
-    if not _well(xp.real(xp.linalg.diagonal(L)), A):
+    if not _well(to_numpy(xp.real(xp.linalg.diagonal(L))), A):
         return None
     solved = xp.linalg.solve(adjoint(L, xp), xp.linalg.solve(L, B))
     return solved

@@ -272,7 +272,7 @@ def store_profile(profile: Profile) -> Path:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     atomic.write_text(path, json.dumps(profile.to_dict(), indent=1, allow_nan=False) + "\n")
     forget_models()
-    _faster_qr.cache_clear()
+    _tall_qr_of.cache_clear()
     return path
 
 
@@ -310,22 +310,34 @@ def resolved_key(library: str, *, device: str, dtype: str, threads: int | None) 
 def measured_faster_qr(dtype: str = "float64", *, threads: int | None = None) -> QrLibrary | None:
     """Return whose QR of tall matrices was measured to be faster; None if it was not measured.
 
-    Cost: about 1 microsecond after the first call.
-
     Examples
     --------
     >>> measured_faster_qr(threads=999) is None
     True
     """
-    return _faster_qr(dtype, threads, os.environ.get("TNET_CACHE"))
+    found = measured_tall_qr(dtype, threads=threads)
+    return None if found is None else found.library
+
+
+def measured_tall_qr(dtype: str = "float64", *, threads: int | None = None) -> TallQr | None:
+    """Return what was measured about the QR and SVD of tall matrices here; None if nothing was.
+
+    Cost: about 1 microsecond after the first call.
+
+    Examples
+    --------
+    >>> measured_tall_qr(threads=999) is None
+    True
+    """
+    return _tall_qr_of(dtype, threads, os.environ.get("TNET_CACHE"))
 
 
 @lru_cache(maxsize=32)
-def _faster_qr(dtype: str, threads: int | None, folder: str | None) -> QrLibrary | None:
+def _tall_qr_of(dtype: str, threads: int | None, folder: str | None) -> TallQr | None:
     """Look it up; `folder` is a key."""
     key = resolved_key("numpy", device="cpu", dtype=dtype, threads=threads)
     profile, _ = stored_profile(key)
-    return None if profile is None or profile.tall_qr is None else profile.tall_qr.library
+    return None if profile is None else profile.tall_qr
 
 
 def describe_rates(
