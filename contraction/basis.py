@@ -30,9 +30,11 @@ from contraction.arrays import (
     eps,
     is_complex,
     namespace,
+    on_gpu,
     require_finite,
     to_numpy,
 )
+from contraction.elementary import times_power
 from contraction.errors import InputError, ShapeError
 from contraction.gram import (
     as_matrix,
@@ -50,7 +52,6 @@ from contraction.gram import (
 )
 from contraction.leading import leading_eigenpairs
 from contraction.linalg import adjoint, qr, svd
-from contraction.svd_ladder import times_power
 from contraction.truncation import Truncation
 
 GRAM_TOL = 1e-6  # share of the norm below which a Gram matrix (double precision) loses the cut
@@ -59,6 +60,8 @@ SAFE_SQUARES = (1e-250, 1e250)  # outside, squared norms under- or overflow: sca
 SAFE_SINGLE_SQUARES = (1e-30, 1e30)
 SINGLE_FLOOR = 1e-7  # of the squared norm: what products in single precision may misjudge
 NOISE = 8.0  # a tail below NOISE * eps * norm is rounding, never signal
+LEAST_SKETCHED = 1024  # side from which a sketch is cheaper than a Gram matrix,
+LEAST_SKETCHED_GPU = 4096  # which takes few, large products
 UNASKED = 8  # share of the size to try for where no rank is given
 DOUBLE = float(np.finfo(np.float64).eps)
 Values: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -231,7 +234,8 @@ def _choose(
     rng: np.random.Generator | None,
 ) -> Method:
     small, cap = min(x.rows, x.columns), truncation.max_rank
-    if rng is not None and cap is not None and small >= 1024 and 8 * (cap + 8) <= small:
+    least = LEAST_SKETCHED_GPU if on_gpu(x.like) else LEAST_SKETCHED
+    if rng is not None and cap is not None and small >= least and 8 * (cap + 8) <= small:
         return Method.RANDOMIZED
     share = truncation.tol if allowed is None else (allowed / norm if norm else 0.0)
     return Method.GRAM if cap is not None or share >= GRAM_TOL else Method.QR_SVD
@@ -290,7 +294,8 @@ def _by_gram(
         rank = truncation.rank(np.sqrt(known).tolist(), allowed=within)
         return rank if rank <= len(squares) else None
 
-    found = leading_eigenpairs(G, choose, guess=truncation.max_rank or n // UNASKED)
+    guess = truncation.max_rank or n // UNASKED
+    found = leading_eigenpairs(G, choose, guess=guess, trace=total)
     V, rank = found.vectors, len(found.values)
     lost = GRAM_TOL**2 * float(found.values[0])
     clear = (float(found.values[-1]) if rank == n else found.left) >= lost

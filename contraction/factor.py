@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, eps, namespace, to_numpy
+from contraction.arrays import Array, eps, namespace, on_gpu, to_numpy
 from contraction.basis import NOISE, Basis, Method, Unfolding, goal, left_basis, size_of
 from contraction.errors import ShapeError
 from contraction.linalg import adjoint, qr, svd
+from contraction.svd_drivers import goes_to_host
 from contraction.truncation import Truncation
 
 __all__ = ["Basis", "Factorization", "Method", "Unfolding", "left_basis", "truncated_svd"]
@@ -86,7 +87,8 @@ def truncated_svd(
         raise ShapeError(f"truncated_svd takes a matrix, got shape {tuple(x.shape)}.")
     xp = namespace(x)
     m, n = (int(size) for size in x.shape)
-    if method is Method.SVD or (method is Method.AUTO and min(m, n) <= SMALL):
+    small = min(m, n) <= SMALL and (goes_to_host(x) or not on_gpu(x))
+    if method is Method.SVD or (method is Method.AUTO and small):
         return _direct(x, truncation, allowed)
     A = x if m <= n else adjoint(x, xp)
     basis = left_basis(A.reshape(1, *A.shape), truncation, allowed=allowed, method=method, rng=rng)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from contraction import torch_lapack
 from contraction.arrays import (
     Array,
     Namespace,
@@ -22,6 +23,7 @@ from contraction.arrays import (
     is_complex,
     namespace,
     namespace_name,
+    on_gpu,
     random_normal,
 )
 from contraction.linalg import adjoint
@@ -37,6 +39,8 @@ SMALLEST_SLICE = 1 << 11  # entries; below, the call costs more than the arithme
 SHORTEST_SUM = 64  # columns; below, adding up n x n results costs more than gathering
 ROW = 1 << 13  # entries summed in one go where many digits matter
 BLOCK = 1 << 20  # entries of a converted or gathered block: 8 MB, what a cache holds
+SMALLEST_SLICE_GPU = 1 << 22  # where a call takes as long as some 10^8 multiplications,
+BLOCK_GPU = 1 << 24  # and memory is faster than a cache of the host
 
 
 def cast(x: Array, kind: str) -> Array:
@@ -67,25 +71,31 @@ def matrices(x: Array, kind: str = "") -> Iterator[Array]:
 def _pieces(x: Array, *, converts: bool) -> Iterator[tuple[Array, bool]]:
     """Yield the unfolding in pieces (n, c), or (c, n) and True where memory has it so."""
     before, n, after = (int(size) for size in x.shape)
+    block, smallest = _sizes(x)
     step = max(before, after)
     if converts:  # few columns stay in a near cache, and many are worth adding up n x n results
-        step = max(BLOCK // (4 * n), min(BLOCK // n, 8 * n), 1)
+        step = max(block // (4 * n), min(block // n, 8 * n), 1)
     if before == 1:
         for low in range(0, after, step):
             yield x[0, :, low : low + step], False
     elif after == 1:
         for low in range(0, before, step):
             yield x[low : low + step, :, 0], True
-    elif n * after >= SMALLEST_SLICE and after >= SHORTEST_SUM:
+    elif n * after >= smallest and after >= SHORTEST_SUM:
         for row in range(before):
             for low in range(0, after, step):
                 yield x[row, :, low : low + step], False
     else:
         xp = namespace(x)
-        rows = max(BLOCK // (n * after), 1)
+        rows = max(block // (n * after), 1)
         for low in range(0, before, rows):
             some = xp.permute_dims(x[low : low + rows], (1, 0, 2))
             yield some.reshape(n, -1), False
+
+
+def _sizes(x: Array) -> tuple[int, int]:
+    """Return the entries of a block, and of the smallest slice that is multiplied by itself."""
+    return (BLOCK_GPU, SMALLEST_SLICE_GPU) if on_gpu(x) else (BLOCK, SMALLEST_SLICE)
 
 
 def _facing(A: Array, turned: bool) -> Array:
@@ -146,14 +156,14 @@ def gram_single(parts: Iterable[Array]) -> tuple[Array, float]:
     ([8.0, 8.0, 8.0], 24.0)
     """
     total: Any = None
-    square = 0.0
+    square: Any = 0.0
     with np.errstate(all="ignore"):
         for part in parts:
             single = "complex64" if is_complex(part) else "float32"
             for piece, turned in _pieces(part, converts=True):
-                square += _square(piece)
+                square = square + _square(piece)
                 total = _plus_square(total, _facing(cast(piece, single), turned))
-    return _symmetric(total), square
+    return _symmetric(total), float(square)
 
 
 def _plus_square(total: Any, A: Array) -> Any:
@@ -200,9 +210,11 @@ def triangle(parts: Iterable[Array]) -> Array:
     for part in parts:
         xp = namespace(part)
         n = int(part.shape[1])
-        enough = max(4 * n, BLOCK // (4 * n))
+        enough = max(4 * n, _sizes(part)[0] // (4 * n))
         for A in matrices(part):
             tall = adjoint(A, xp)
+            if not waiting:
+                torch_lapack.prepare(tall, int(part.shape[0] * part.shape[2]), n)
             for low in range(0, int(tall.shape[0]), enough):
                 waiting.append(tall[low : low + enough])
                 rows += int(waiting[-1].shape[0])
@@ -293,26 +305,28 @@ def squared_norm(parts: Iterable[Array]) -> float:
 
     In rows of 8192, whose sums are added pairwise: a relative error of a few eps.
     """
-    total = 0.0
+    total: Any = 0.0
     with np.errstate(all="ignore"):
         for part in parts:
             for A in matrices(part):
-                total += _square(A)
-    return total
+                total = total + _square(A)
+    return float(total)
 
 
-def _square(A: Array) -> float:
-    """Return the squared norm of a matrix whose rows, or all of it, are contiguous."""
+def _square(A: Array) -> Any:
+    """Return the squared norm of a matrix whose rows, or all of it, are contiguous.
+
+    A number () beside the matrix, for the host need not wait for it.
+    """
     xp = namespace(A)
     wanted = wide(A)
     if int(A.shape[1]) <= ROW and int(A.shape[0]) < int(A.shape[1]):
-        return float(xp.sum(xp.real(xp.vecdot(wanted, wanted))))
+        return xp.sum(xp.real(xp.vecdot(wanted, wanted)))
     flat = wanted.reshape(-1)
     cut = int(flat.shape[0]) // ROW * ROW
-    total = 0.0
-    for piece in (flat[:cut].reshape(-1, ROW), flat[cut:].reshape(1, -1)):
-        total += float(xp.sum(xp.real(xp.vecdot(piece, piece))))
-    return total
+    pieces = (flat[:cut].reshape(-1, ROW), flat[cut:].reshape(1, -1))
+    first, rest = (xp.sum(xp.real(xp.vecdot(piece, piece))) for piece in pieces)
+    return first + rest
 
 
 def empty_basis(n: int, like: Array) -> Array:

@@ -24,8 +24,9 @@ from contraction.arrays import (
     to,
     to_numpy,
 )
+from contraction.elementary import failures_of_lapack
 from contraction.linalg import adjoint, eigh
-from contraction.svd_ladder import failures_of_lapack
+from contraction.svd_drivers import goes_to_host
 
 GUARD = 8  # vectors iterated beside the wanted ones
 WORTH = 64  # below this size all eigenpairs cost no more than some
@@ -67,7 +68,9 @@ class Leading:
     solver: Solver
 
 
-def leading_eigenpairs(H: Array, choose: Choose, *, guess: int) -> Leading:
+def leading_eigenpairs(
+    H: Array, choose: Choose, *, guess: int, trace: float | None = None
+) -> Leading:
     """Return as many leading eigenpairs of a positive semidefinite matrix as `choose` asks for.
 
     Block subspace iteration from a fixed start without structure, with a Rayleigh-Ritz step each
@@ -83,6 +86,8 @@ def leading_eigenpairs(H: Array, choose: Choose, *, guess: int) -> Leading:
         even all of them are.
     guess
         How many will probably be enough.
+    trace
+        The trace of H, if it is known.
 
     Returns
     -------
@@ -112,7 +117,8 @@ def leading_eigenpairs(H: Array, choose: Choose, *, guess: int) -> Leading:
     n = int(H.shape[0])
     block = guess + GUARD
     if n >= WORTH and 2 * block <= n:
-        trace = float(xp.sum(xp.real(xp.linalg.diagonal(H))))
+        if trace is None:
+            trace = float(xp.sum(xp.real(xp.linalg.diagonal(H))))
         found, enough = _iterated(H, choose, block, trace, xp)
         if found is None and enough and device(H) == "cpu":
             found = _partial(H, choose, block, trace)
@@ -138,9 +144,7 @@ def _iterated(
         for _ in range(ROUNDS):
             Q = xp.linalg.qr(Z)[0]
             Z = H @ Q
-            w, W = xp.linalg.eigh(adjoint(Q, xp) @ Z)
-            w, W = xp.flip(w, axis=0), xp.flip(W, axis=1)
-            values = _on_host(w)
+            w, W, values = _ritz(adjoint(Q, xp) @ Z, xp)
             rank = choose(values, trace)
             if rank is None or rank > block - GUARD // 2:
                 return None, False
@@ -151,6 +155,17 @@ def _iterated(
                 solver = Solver.SUBSPACE
                 return Leading(values=values[:rank], vectors=V, left=left, solver=solver), True
     return None, True
+
+
+def _ritz(small: Any, xp: Namespace) -> tuple[Any, Any, Values]:
+    """Return eigenvalues, descending, eigenvectors, and the eigenvalues on the host."""
+    if goes_to_host(small):
+        w, W = (np.flip(x, axis=-1) for x in np.linalg.eigh(to_numpy(small)))
+        where: dict[str, Any] = {"namespace": namespace_name(small), "device": device(small)}
+        return to(w, **where), to(np.ascontiguousarray(W), **where), _on_host(w)
+    w, W = xp.linalg.eigh(small)
+    w, W = xp.flip(w, axis=0), xp.flip(W, axis=1)
+    return w, W, _on_host(w)
 
 
 def _settled(off: Any, values: Values, left: float, trace: float, xp: Namespace) -> bool:

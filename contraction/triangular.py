@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import Array, dtype_name, eps, namespace
-from contraction.errors import ShapeError
-from contraction.householder import r_alone
-from contraction.linalg import adjoint, eigh, identity_like
-from contraction.svd_ladder import (
+from contraction.elementary import (
     exponent,
     failures_of_lapack,
     require_entries,
     scaled_back,
     times_power,
 )
+from contraction.errors import ShapeError
+from contraction.householder import r_alone
+from contraction.linalg import adjoint, eigh, identity_like
 
 LIFT = 4.0  # what is added to the diagonal of a singular Gram matrix, in eps times its trace
 
