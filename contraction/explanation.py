@@ -162,8 +162,8 @@ def explain(
     --------
     >>> from contraction import plan
     >>> found = explain(plan("ab,bc,cd->ad", [(2, 30), (30, 40), (40, 5)]))
-    >>> [(step.equation, step.lowering, step.flops) for step in found.steps]
-    [('ab,bc->ac', 'matmul', 4800), ('ac,cd->ad', 'matmul', 800)]
+    >>> [(step.left, step.right, step.lowering, step.flops) for step in found.steps]
+    [(0, 1, 'matmul', 4800), (3, 2, 'matmul', 800)]
     """
     name, kind, layouts = library or "numpy", dtype or "float64", None
     values = None if arrays is None else list(arrays)
