@@ -232,7 +232,7 @@ def _by_gram(B: Array, choose: _Chooser, guess: int, xp: Namespace) -> _Basis:
     total = float(xp.sum(xp.real(xp.linalg.diagonal(H))))
     if total == 0.0:
         return _Basis(U=B, tail=0.0, total=0.0, method="gram")
-    found = leading_eigenpairs(H, choose, guess=guess)
+    found = leading_eigenpairs(H, choose, guess=guess, trace=total)
     U = found.vectors if wide else qr(B @ found.vectors)[0]
     method = "gram+subspace" if found.solver is Solver.SUBSPACE else "gram+eigh"
     return _Basis(U=U, tail=found.left, total=total, method=method)

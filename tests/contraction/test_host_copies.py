@@ -1,7 +1,8 @@
-"""Contractions on a device never wait for it: nothing is read back to the host on the way.
+"""Contractions on a device never wait for it, and factorisations a fixed number of times.
 
 PyTorch sends every operation through a dispatcher, on the CPU as on a GPU, so that a read-back
-(`item`, `bool`, `tolist`, a copy to another device) can be seen without a GPU.
+(`item`, `bool`, `tolist`, a copy to another device) can be seen without a GPU. A copy from the
+CPU to the CPU is none, so that the calls of Python that ask for numbers are counted, too.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 import contraction
+import tnet
 from contraction import Truncation, environments, plan, truncated_svd
 
 torch = pytest.importorskip("torch")
+from host_reads import ExplicitReads  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 
@@ -73,16 +76,41 @@ def test_einsum_reads_nothing_back() -> None:
     assert seen.found == []
 
 
-def test_the_detector_detects() -> None:
+def test_the_detectors_detect() -> None:
     with ReadBacks() as seen:
         bool(torch.ones(3).sum() > 2)
     assert seen.found
+    x = torch.ones(1)
+    with ExplicitReads() as asked:
+        float(x), bool(x), complex(x), x.item(), x.tolist(), np.asarray(x), x.cpu().numpy()
+    assert len(asked.found) == 7
 
 
-@pytest.mark.parametrize("size", [40, 80])
-def test_a_factorisation_reads_back_a_fixed_number_of_times(size) -> None:
+def reads(call) -> int:
+    """Return how often a call asks for numbers, once all that is kept has been made."""
+    call()
+    with ExplicitReads() as seen:
+        call()
+    return len(seen.found)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex64])
+@pytest.mark.parametrize("size", [40, 80, 200])
+def test_a_factorisation_reads_back_a_fixed_number_of_times(size, kind) -> None:
     """The rank has to be known on the host, once; not once for every column."""
-    (x,) = tensors([(20 * size, size)])
-    with ReadBacks() as seen:
-        truncated_svd(x, Truncation(tol=1e-3, max_rank=size // 2))
-    assert len(seen.found) <= 16
+    (x,) = tensors([(20 * size, size)], kind)
+    assert reads(lambda: contraction.qr(x)) <= 2
+    assert reads(lambda: contraction.svd(x)) <= 2
+    assert reads(lambda: contraction.eigh(x.mH @ x)) <= 2
+    assert reads(lambda: truncated_svd(x, Truncation(tol=1e-3, max_rank=size // 2))) <= 8
+    # four rounds of subspace iteration, at most
+    assert reads(lambda: truncated_svd(x, Truncation(tol=1e-3, max_rank=size // 8))) <= 14
+
+
+@pytest.mark.parametrize("size", [6, 12, 20])
+def test_networks_read_back_a_fixed_number_of_times(size) -> None:
+    (x,) = tensors([(size, size, size, size)])
+    assert reads(lambda: tnet.decompose(x, tnet.tensor_train, ranks=size // 2)) <= 3 * 12
+    network = tnet.decompose(x, tnet.tensor_train, tol=1e-9)
+    assert reads(lambda: tnet.inner(network, network)) <= 4
+    assert reads(lambda: tnet.truncate(network, Truncation(tol=0.3))) <= 3 * 16
