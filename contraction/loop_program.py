@@ -10,10 +10,11 @@ import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from contraction.buffers import dense_strides, given_loop
 from contraction.cost import CostModel
 from contraction.loops import Part, depths_of, parts_of, repeats, sliced_canonical
 from contraction.memory import peak_size
-from contraction.program import BUFFER, Layouts, Program, compile_program
+from contraction.program import Layouts, Program, compile_program
 from contraction.spec import Canonical
 from contraction.tree import Pairs, build_tree
 
@@ -309,8 +310,13 @@ def peak_of_loops(made: LoopProgram, owned: Sequence[int] = ()) -> int:
 
 def _adding(made: LoopProgram) -> int:
     """Return the entries that NumPy buffers to add a slice to the result."""
-    strided = any(
-        after is not None and before is None for before, after in itertools.pairwise(made.placed)
-    )
-    turned = made.parts[-1].program.final.axes is not None
-    return (2 * strided + turned) * min(BUFFER, math.prod(made.piece))
+    final = made.parts[-1].program.final
+    wide = [n for n in made.piece if n != 1]
+    strides = list(dense_strides(wide))
+    if final.axes is not None and len(final.axes) == len(wide):
+        split = [wide[i] for i in sorted(range(len(wide)), key=final.axes.__getitem__)]
+        strides = [dense_strides(split)[axis] for axis in final.axes]
+    target = dense_strides(made.shape)
+    there = [target[i] for i, loop in enumerate(made.placed) if loop is None]
+    where = tuple(step for step, n in zip(there, made.piece, strict=True) if n != 1)
+    return given_loop(wide, [where, tuple(strides), where]).buffers

@@ -11,7 +11,6 @@ from contraction.cost import CostModel
 from contraction.lowering import Order, Way, choose_ways, rival_ways
 from contraction.memory import peak_size
 from contraction.spec import Canonical
-from contraction.steps import BUFFER as BUFFER
 from contraction.steps import Shape as Shape
 from contraction.steps import Step as Step
 from contraction.steps import View as View

@@ -7,20 +7,21 @@ own order, so that the result is bitwise the same whoever runs which chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import InputError
 from contraction.execute import Library, Runner, bind
-from contraction.loop_program import LoopPart, LoopProgram, Take
+from contraction.loop_program import LoopProgram, Take
 from contraction.loops import sliced_canonical as sliced_canonical
 
 if TYPE_CHECKING:
     from contraction.plans import Plan
 
-Values = dict[int, Any]
+Values: TypeAlias = dict[int, Any]
+Fetch: TypeAlias = Callable[[Any, Sequence[int]], Any]
 
 
 @final
@@ -57,18 +58,24 @@ class SliceJob:
         like: Array,
         runners: Sequence[Runner] = (),
     ) -> None:
-        self._program, self._name, self._like = program, name, like
+        self._program, self._name, self._like = program, name, _without_entries(like)
         self.count, self.chunks = program.num_slices, program.chunks
-        self._library = Library(name)
+        library = Library(name)
         bound = runners or [bind(part.program, name) for part in program.parts]
-        every = list(zip(program.parts, bound, strict=True))
-        for part, runner in every:
+        every = [
+            _Part(part.value, part.depth, runner, [_fetch(take, library) for take in part.takes])
+            for part, runner in zip(program.parts, bound, strict=True)
+        ]
+        for part in every:
             if not part.depth and part.value not in kept:
-                kept[part.value] = runner(self._gather(part, inputs, kept, ()))
-        self._parts = [(part, runner) for part, runner in every if part.depth]
-        takes = [take for part, _ in self._parts for take in part.takes]
+                kept[part.value] = part.made(inputs, kept, ())
+        depth = len(program.loops)
+        # what is made again when the loop k is the outermost that moves
+        self._again = [[p for p in every if p.depth > k] for k in range(max(depth, 1))]
+        takes = [take for part in program.parts if part.depth for take in part.takes]
         self._inputs = {take.value: inputs[take.value] for take in takes if not take.made}
         self._kept = kept
+        self._place = _place_of(program.placed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SliceJob, (self._program, self._inputs, self._kept, self._name, self._like)
@@ -85,7 +92,7 @@ class SliceJob:
             raise InputError(
                 f"this job has the slices 0..{self.count}; there is no range {start}..{stop}."
             )
-        if not self._parts and start < stop:
+        if not self._again[0] and start < stop:
             whole: Array = self._kept[self._program.parts[-1].value]
             return whole
         made: Array = self._zeros()
@@ -113,39 +120,88 @@ class SliceJob:
         xp = arrays_.namespace(self._like)
         if self._name == "numpy":
             return xp.zeros(self._program.shape, dtype=self._like.dtype)
-        device = self._like.device  # type: ignore[attr-defined]
+        device = self._like.device
         return xp.zeros(self._program.shape, dtype=self._like.dtype, device=device)
 
     def _add(self, start: int, stop: int, made: Any) -> None:
-        sizes, placed = self._program.loop_sizes, self._program.placed
-        place = [0] * len(sizes)
+        sizes, piece = self._program.loop_sizes, self._program.piece
+        turn = [0] * len(sizes)
         rest = start
         for k in range(len(sizes) - 1, -1, -1):
-            rest, place[k] = divmod(rest, max(sizes[k], 1))
-        changed, kept = 0, dict(self._kept)
-        root = self._program.parts[-1].value
+            rest, turn[k] = divmod(rest, max(sizes[k], 1))
+        changed, kept, inputs = 0, dict(self._kept), self._inputs
+        root, again, place = self._program.parts[-1].value, self._again, self._place
         for _ in range(start, stop):
-            again = [(part, runner) for part, runner in self._parts if part.depth > changed]
-            for part, _runner in again:
-                kept.pop(part.value, None)
-            for part, runner in again:
-                kept[part.value] = runner(self._gather(part, self._inputs, kept, place))
-            made[(*_fixed(placed, place), ...)] += kept[root].reshape(self._program.piece)
-            changed = _advance(place, sizes)
+            for part in again[changed]:
+                kept[part.value] = None  # freed before the first of them is made again
+            for part in again[changed]:
+                kept[part.value] = part.made(inputs, kept, turn)
+            there = made[place(turn)]
+            there += kept[root].reshape(piece)
+            changed = _advance(turn, sizes)
 
-    def _gather(
-        self, part: LoopPart, inputs: Values, kept: Values, place: Sequence[int]
-    ) -> list[Any]:
-        return [
-            kept[take.value] if take.made else self._taken(take, inputs[take.value], place)
-            for take in part.takes
-        ]
 
-    def _taken(self, take: Take, x: Any, place: Sequence[int]) -> Any:
-        if not take.fixed:
-            return x
-        x = x[(*_fixed(take.fixed, place), ...)]
-        return self._library.contiguous(x) if take.copied else x
+class _Part(NamedTuple):
+    """A part bound to a library."""
+
+    value: int
+    depth: int
+    runner: Runner
+    fetches: list[tuple[int, Fetch | None]]  # which value, and its slice; None: a part's result
+
+    def made(self, inputs: Values, kept: Values, turn: Sequence[int]) -> Any:
+        """Return the value of this part at one turn of the loops."""
+        return self.runner(
+            [
+                kept[value] if fetch is None else fetch(inputs[value], turn)
+                for value, fetch in self.fetches
+            ]
+        )
+
+
+def _fetch(take: Take, library: Library) -> tuple[int, Fetch | None]:
+    """Return which value a part takes, and the function that slices it."""
+    if take.made:
+        return take.value, None
+    if not any(loop is not None for loop in take.fixed):
+        return take.value, _whole
+    place, contiguous = _place_of(take.fixed), library.contiguous
+    if take.copied:
+        return take.value, lambda x, turn: contiguous(x[place(turn)])
+    return take.value, lambda x, turn: x[place(turn)]
+
+
+def _whole(x: Any, turn: Sequence[int]) -> Any:
+    return x
+
+
+def _place_of(axes: Sequence[int | None]) -> Callable[[Sequence[int]], tuple[Any, ...]]:
+    """Return the function from the turns of all loops to the index of a slice.
+
+    `axes` gives the loop that fixes each axis, None for an axis that is whole.
+    """
+    whole: list[Any] = [slice(None)] * len(axes) + [...]
+    fixed = [(axis, loop) for axis, loop in enumerate(axes) if loop is not None]
+    if len(fixed) == 1:  # the most frequent case
+        ((axis, loop),) = fixed
+        before = tuple(whole[:axis])
+        return lambda turn: (*before, turn[loop], ...)
+
+    def place(turn: Sequence[int]) -> tuple[Any, ...]:
+        index = whole.copy()  # of its own: there may be several threads
+        for axis, loop in fixed:
+            index[axis] = turn[loop]
+        return tuple(index)
+
+    return place
+
+
+def _without_entries(like: Array) -> Any:
+    """Return an empty array of a library, dtype and device, which keeps no memory alive."""
+    xp = arrays_.namespace(like)
+    if arrays_.namespace_name(like) == "numpy":
+        return xp.empty((0,), dtype=like.dtype)
+    return xp.empty((0,), dtype=like.dtype, device=like.device)  # type: ignore[attr-defined]
 
 
 def slice_job(plan: Plan, arrays: Sequence[Array]) -> SliceJob:
@@ -160,10 +216,6 @@ def slice_job(plan: Plan, arrays: Sequence[Array]) -> SliceJob:
         As `Plan.run`.
     """
     return plan.compiled.job(arrays, plan.spec, plan.memory)
-
-
-def _fixed(axes: Sequence[int | None], place: Sequence[int]) -> list[Any]:
-    return [slice(None) if loop is None else place[loop] for loop in axes]
 
 
 def _advance(place: list[int], sizes: Sequence[int]) -> int:

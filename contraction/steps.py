@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from contraction.buffers import fused_buffers, product_buffers, strides_along
 from contraction.lowering import Copy, Kernel, Order, Way, singles
 from contraction.tree import Tree
 
 Shape = tuple[int, ...]
-BUFFER = 8192  # entries that NumPy's element-wise kernels buffer of one operand
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     flops: int
     seconds: float = 0.0  # estimated
     fused: int = 0  # entries of the product that a fused einsum never forms
-    buffers: int = 0  # entries that NumPy reads broadcast or permuted operands into
+    buffers: int = 0  # entries that NumPy's element-wise loops take beside operands and result
     twins: bool = False  # the result is a Gram matrix if both operands are the same array
     expanded: int = 0  # entries of operands that PyTorch copies to all matrices of a batch
 
@@ -147,12 +147,8 @@ def make_step(
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
     buffers = 0
     if way.kernel is not Kernel.MATMUL:
-        lengths = [math.prod([sizes[x] for x in group]) for group in (*made, *summed)]
-        alike = bool(sums) and view_left == view_right
-        whole = tree.step_size(pair)
-        both = all(view.axes is not None and size == whole for size, view in operands)
-        if not alike and (both or not subscripts):  # a fused sum follows one of its operands
-            buffers = _buffers(operands, lengths)
+        seen = ((first, view_left), (second, view_right))
+        buffers = _buffers(subscripts, len(made), (a, b), seen, sizes)
     expanded = _expanded(way.kernel, batch, (a, b), operands, sizes)
     step = Step(
         way.kernel, left, right, view_left, view_right, sums, subscripts, size, work, flops,
@@ -198,26 +194,24 @@ def _expanded(
     return total
 
 
-def _buffers(operands: Sequence[tuple[int, View]], lengths: Sequence[int]) -> int:
-    """Return the entries of the buffers for operands that do not lie as their product does.
-
-    NumPy uses them where the inner loop is short and there are more than two of them; they hold
-    as many whole inner loops, or turns of several loops, as `BUFFER` has room for.
-    """
-    product, inner = math.prod(lengths), lengths[-1]
-    spread = sum(1 < entries < product for entries, _ in operands)
-    turned = sum(
-        entries == product and view.axes is not None and not view.copied
-        for entries, view in operands
-    )
-    if 2 * inner >= min(product, BUFFER) or (3 * inner > BUFFER and not turned):
-        return 0
-    whole = 1
-    for length in reversed(lengths):
-        if whole * length > BUFFER:
-            break
-        whole *= length
-    return (spread + turned) * min(whole * (BUFFER // max(whole, 1)), product)
+def _buffers(
+    subscripts: str,
+    kept: int,
+    groups: tuple[Sequence[Order | None], Sequence[Order | None]],
+    operands: Sequence[tuple[Order, View]],
+    sizes: Sequence[int],
+) -> int:
+    """Return the entries of the buffers for operands that do not lie as their product does."""
+    strides, lengths = [], [1] * len(groups[0])
+    for held, (order, view) in zip(groups, operands, strict=True):
+        if view.copied or view.last:
+            order = tuple(x for group in held if group for x in group)
+        strides.append(strides_along(order, held, sizes))
+        for axis, group in enumerate(held):
+            lengths[axis] = max(lengths[axis], math.prod([sizes[x] for x in group or ()]))
+    if subscripts:
+        return fused_buffers(lengths, strides, kept)
+    return product_buffers(lengths, strides)
 
 
 def _subscripts(axes: int, kept: int) -> str:
