@@ -124,10 +124,10 @@ def test_the_default_is_a_share_of_what_is_available(monkeypatch):
     need = dense_need(structure, "float64").nbytes
     assert need > memory_need.SMALL
     x = rng().standard_normal(structure.shape)
-    monkeypatch.setattr("tnet.memory.available_memory", lambda: need)
+    monkeypatch.setattr("contraction.memory.available_memory", lambda: need)
     with pytest.raises(MemoryBudgetError):
         fit(x, structure, rng=rng())
-    monkeypatch.setattr(memory_need, "_on_host", lambda x: False)  # nobody tells what is there
+    monkeypatch.setattr("contraction.memory.available_memory", lambda: 2 * need)
     options = ALS(restarts=1, probe=1, polish=0, first=tnet.FirstStart.RANDOM)
     assert fit(x, structure, rng=rng(), options=options).sweeps == 1
 
@@ -136,7 +136,7 @@ def test_small_fits_do_not_ask_the_system(monkeypatch):
     def refuse():
         raise AssertionError("asked")
 
-    monkeypatch.setattr("tnet.memory.available_memory", refuse)
+    monkeypatch.setattr("contraction.memory.available_memory", refuse)
     fit(rng().standard_normal((4, 5)), tnet.tensor_train((4, 5), 2), rng=rng())
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from contraction.arrays import Array, device, dtype_name
+from contraction.arrays import device, dtype_name, namespace_name
 from contraction.errors import MemoryBudgetError
 from tnet.als.dense import Target
 from tnet.als.entries import Entries
@@ -52,8 +52,8 @@ def check_memory(
     structure
         The structure.
     memory
-        Bytes allowed. None is six tenths of the memory available on the host; on another
-        device, whose memory the system does not tell, nothing is then checked.
+        Bytes allowed, or a share of what is available. None is six tenths of it, on the host or
+        on the device of the data.
 
     Raises
     ------
@@ -67,15 +67,11 @@ def check_memory(
         need = dense_need(structure, kind)
     else:
         need = entry_need(structure, data.count, DOUBLE.get(kind, kind))
-    if memory is None and (need.nbytes <= SMALL or not _on_host(like)):
+    if memory is None and need.nbytes <= SMALL:
         return
-    allowed = allowed_memory(memory)
+    allowed = allowed_memory(memory, library=namespace_name(like), device=device(like))
     if need.nbytes > allowed:
         raise MemoryBudgetError(_refusal(structure, need, allowed))
-
-
-def _on_host(x: Array) -> bool:
-    return device(x) == "cpu"
 
 
 def _refusal(structure: Structure, need: Need, allowed: int) -> str:
