@@ -9,7 +9,6 @@ model is fitted by least squares (`contraction.calibration`), and no rate is lef
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ from contraction.errors import BackendError, InputError
 
 FAR = 1 << 18  # entries of one kernel that no longer stay in the caches of a core
 NARROW = 64  # columns
+SLOWEST = 1e3  # seconds: no rate is as high
 PAGE = 512  # entries: strides that are multiples of it fall into the same lines of a cache
 
 
@@ -219,8 +219,8 @@ class CostModel:
         for name, rate in data.items():
             if isinstance(rate, bool) or not isinstance(rate, (int, float)):
                 raise InputError(f"the rate `{name}` is a number of seconds, got {rate!r}.")
-            if not 0.0 <= rate < math.inf:
-                raise InputError(f"the rate `{name}` is finite and >= 0, got {rate!r}.")
+            if not 0.0 <= rate <= SLOWEST:
+                raise InputError(f"the rate `{name}` is finite and >= 0, at most {SLOWEST:g} s.")
         return cls(**{name: float(rate) for name, rate in data.items()})
 
 

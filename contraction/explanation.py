@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class ExplainedStep:
     @property
     def total_seconds(self) -> float:
         """Seconds of all executions."""
-        return self.seconds * self.runs
+        return _times(self.runs, self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,13 @@ class Explanation:
     dtype: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return asdict(self)
+        """Return everything as plain data for JSON, with numbers that any reader can hold.
+
+        What is beyond the range of a double (of a plan that nobody can run) is None; the power
+        of ten of the operations, `log10_flops`, is there for every plan.
+        """
+        found = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {**found, "log10_flops": math.log10(self.flops) if self.flops else None}
 
     def __str__(self) -> str:
         from contraction.step_table import explanation_table
@@ -209,7 +215,7 @@ def _steps(
         shapes = tuple(tuple(sizes[x] for x in labels) for labels in held)
         entries = sum(math.prod(shape) for shape in shapes) + 2 * step.copies
         measured = None if times is None else times[made]
-        ideal = max(step.flops / 2 * model.gemm, entries * model.copy_entry / 2)
+        ideal = max(_times(step.flops, model.gemm), _times(entries, model.copy_entry)) / 2
         seconds = step.seconds if measured is None else measured
         yield ExplainedStep(
             index=index,
@@ -224,9 +230,27 @@ def _steps(
             predicted=step.seconds,
             measured=measured,
             live_bytes=live[index] * itemsize,
-            roofline=min(1.0, ideal / seconds) if seconds > 0.0 else 1.0,
+            roofline=min(1.0, ideal / seconds) if 0.0 < seconds < math.inf else 1.0,
             runs=runs[part.depth],
         )
+
+
+def _times(count: int, rate: float) -> float:
+    """Return count * rate, infinity where that is beyond a double."""
+    try:
+        return count * rate
+    except OverflowError:
+        return math.inf
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ExplainedStep):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        return None
+    return value
 
 
 def _legs(plan: Plan, program: LoopProgram) -> list[tuple[int, ...]]:
@@ -288,8 +312,19 @@ def word(labels: Sequence[Hashable]) -> str:
     >>> word(["a", "b"]), word(["left", "b"])
     ('ab', '(left b)')
     """
-    texts = [str(label) for label in labels]
+    texts = [printable(str(label)) for label in labels]
     return "".join(texts) if all(len(text) == 1 for text in texts) else f"({' '.join(texts)})"
+
+
+def printable(text: str) -> str:
+    r"""Return a name with control characters and the like written as escapes.
+
+    Examples
+    --------
+    >>> printable("b\n"), printable("é")
+    ('b\\n', 'é')
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def itemsize_of(dtype: str) -> int:

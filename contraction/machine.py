@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-import math
 import os
 import platform
 import sys
@@ -149,8 +148,8 @@ def _numbers(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in data.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InputError(f"`{name}` is a number, got {value!r}.")
-        if not math.isfinite(value):
-            raise InputError(f"`{name}` is finite, got {value!r}.")
+        if not abs(value) <= sys.float_info.max:
+            raise InputError(f"`{name}` is finite and no more than {sys.float_info.max:g}.")
     return dict(data)
 
 

@@ -74,8 +74,8 @@ def peak_size(
 def free_memory(library: str = "numpy", device: str = "cpu") -> int:
     """Return the bytes that arrays of a library can take on a device now.
 
-    On a GPU that is what the device has free, no more than a limit that is set for the memory
-    pool of the library, and what the pool holds without using it.
+    On a GPU that is what the device has free and what the memory pool of the library holds
+    without using it.
     """
     if library == "torch" and device.startswith("cuda"):
         import torch
@@ -86,14 +86,9 @@ def free_memory(library: str = "numpy", device: str = "cpu") -> int:
     if library == "cupy":
         import cupy
 
-        index = device.partition(":")[2]
-        with cupy.cuda.Device(int(index)) if index else cupy.cuda.Device():
+        with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
             free, _ = cupy.cuda.runtime.memGetInfo()
-            pool = cupy.get_default_memory_pool()
-            limit = pool.get_limit()  # zero: none
-            if limit:
-                free = max(min(free, limit - pool.total_bytes()), 0)
-            return int(free + pool.free_bytes())
+            return int(free + cupy.get_default_memory_pool().free_bytes())
     return available_memory()
 
 

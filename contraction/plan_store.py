@@ -16,7 +16,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from contraction.spec import Canonical
 from contraction.tree import check_pairs
 
 VARIABLE = "TNET_PLAN_CACHE"
-VERSION = 1  # of the files, and of the search: older plans are not looked at
+VERSION = 2  # of the files, and of the search: older plans are not looked at
 WORTH = 0.2  # seconds of search from which a plan is kept
 MOST_FILES = 1000
 MOST_BYTES = 64 << 20
@@ -105,7 +105,7 @@ def load(key: str, canonical: Canonical, *, seconds: float | None = None) -> Fou
         found, searched = _read(path.read_text(encoding="utf-8"), key, canonical)
     except OSError:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError, PlanError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, PlanError):
         with contextlib.suppress(OSError):
             path.unlink()
         return None
@@ -130,18 +130,15 @@ def store(key: str, found: Found, *, seconds: float) -> bool:
     """
     if seconds < WORTH or not enabled():
         return False
-    cost = found.log2_cost if math.isfinite(found.log2_cost) else None
-    text = json.dumps(
-        {
-            "version": VERSION,
-            "key": key,
-            "seconds": seconds,
-            "pairs": found.pairs,
-            "slices": found.slices,
-            "log2_cost": cost,
-        },
-        separators=(",", ":"),
-    )
+    data = {
+        "version": VERSION,
+        "key": key,
+        "seconds": seconds,
+        "pairs": found.pairs,
+        "slices": found.slices,
+        "log2_cost": found.log2_cost if math.isfinite(found.log2_cost) else None,
+    }
+    text = json.dumps({**data, "sum": _checksum(data)}, separators=(",", ":"))
     if len(text) > LARGEST:
         return False
     try:
@@ -162,6 +159,8 @@ def _read(text: str, key: str, canonical: Canonical) -> tuple[Found, float]:
     data: Any = json.loads(text)
     if data["version"] != VERSION or data["key"] != key:
         raise ValueError("a plan of something else")
+    if data.pop("sum") != _checksum(data):
+        raise ValueError("damaged")
     pairs = tuple((_whole(i), _whole(j)) for i, j in data["pairs"])
     check_pairs(pairs, len(canonical.inputs))
     slices = tuple(_whole(x) for x in data["slices"])
@@ -169,6 +168,10 @@ def _read(text: str, key: str, canonical: Canonical) -> tuple[Found, float]:
         raise ValueError("sliced labels that are not there")
     cost = math.inf if data["log2_cost"] is None else float(data["log2_cost"])
     return Found(pairs, slices, cost), float(data["seconds"])
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _whole(value: Any) -> int:

@@ -57,7 +57,7 @@ def read_tuned(data: Mapping[str, Any], steps: int) -> Tuned:
             raise ValueError(f"{library!r} took {seconds!r} seconds")
         if len(ways) not in (0, steps):
             raise ValueError(f"{len(ways)} ways for {steps} steps")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PlanError(
             "what timing found is written as `library`, `seconds` and one entry of `ways` a "
             f"step; reading failed at {error!r}."

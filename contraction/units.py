@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from contraction.errors import InputError
 
@@ -73,6 +74,6 @@ def _parse(
         unit = match[2].upper() if match else "?"
         if match and unit in units:
             amount = float(match[1]) * units[unit]
-    if isinstance(amount, (str, bool)) or not 0 < amount < float("inf"):
+    if isinstance(amount, (str, bool)) or not 0 < amount <= sys.float_info.max:
         raise InputError(f"`{name}` is a positive number of {hint}; got {amount!r}.")
     return float(amount)

@@ -251,7 +251,7 @@ def _tail(order: Order, wanted: Order, sizes: Sequence[int]) -> int:
         if x != y:
             break
         run *= sizes[x]
-    return run
+    return min(run, HUGE)
 
 
 def walk(order: Order, wanted: Order, sizes: Sequence[int]) -> tuple[int, int, int]:
@@ -262,7 +262,7 @@ def walk(order: Order, wanted: Order, sizes: Sequence[int]) -> tuple[int, int, i
     """
     run = _tail(order, wanted, sizes)
     if run > 1 or not wanted:
-        return run, min(run, HUGE), 1
+        return run, run, 1
     at = order.index(wanted[-1])
     stride = math.prod([sizes[x] for x in order[at + 1 :]])
     length = 1
@@ -297,14 +297,14 @@ def _run(order: Order, walked: Order, sizes: Sequence[int]) -> tuple[int, bool]:
         return 1, False
     if walked[-1] in held:
         if order[-1] != walked[-1]:
-            return sizes[walked[-1]], True
+            return min(sizes[walked[-1]], HUGE), True
         return _tail(order, walked, sizes), False
     run = 1
     for label in reversed(walked):
         if label in held:
             break
         run *= sizes[label]
-    return run, False
+    return min(run, HUGE), False
 
 
 def singles(labels: Order) -> tuple[Order, ...]:

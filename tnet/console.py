@@ -21,6 +21,7 @@ from typing import Any, TextIO, final
 SCHEMA_VERSION = 1
 SECONDS_BETWEEN_LINES, SECONDS_AT_A_TENTH = 30.0, 1.0
 DAY, YEAR = 24 * 60, 365.25  # minutes, days
+MOST_TIB = 1e5  # above which a power of ten is easier to read
 WIDTH_OF_A_BAR = 90  # columns: a narrower terminal has room for the figures alone
 
 
@@ -89,11 +90,12 @@ def format_bytes(count: float) -> str:
     >>> format_bytes(3_145_728)
     '3.0 MiB'
     """
+    count = min(count, sys.float_info.max)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
-    return f"{count:.1f} TiB"
+    return f"{count:.1f} TiB" if count < MOST_TIB else f"{count:.3g} TiB"
 
 
 def format_seconds(seconds: float) -> str:
@@ -106,6 +108,8 @@ def format_seconds(seconds: float) -> str:
     """
     if seconds < 10:
         return f"{seconds:.2g}s"
+    if seconds == math.inf:
+        return "forever"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -17,6 +17,7 @@ from contraction.errors import FileFormatError, InputError, TnetError
 from contraction.expressions import equation_spec, read_equation
 from tnet.failures import UsageError
 
+SUFFIXES = (".tnet", ".json")
 LARGEST_JSON = 256 * 1024**2
 
 
@@ -75,12 +76,16 @@ def read_contraction(
     {'a': 2, 'b': 3, 'c': 2}
     """
     path = Path(source)
-    named = "->" not in source and (path.suffix in (".tnet", ".json") or os.sep in source)
-    if not named:
+    if is_equation(source):
         return Contraction(source=source, spec=_equation(source, shapes, sizes or {}, size))
     if shapes is not None or sizes or size is not None:
         raise UsageError(
             f"{source!r} says its own shapes; --shapes, --sizes and --size are for equations."
+        )
+    if path.suffix not in SUFFIXES and os.sep not in source:
+        raise UsageError(
+            f"{source!r} is no .tnet or .json file, and no equation.",
+            hint="an equation names the labels of each array, and those of the result: 'ab,bc->ac'",
         )
     if path.suffix == ".json":
         return _json_file(path)
@@ -88,6 +93,18 @@ def read_contraction(
 
     found = file_info(path)
     return Contraction(source=source, spec=found.structure.spec(), dtype=found.dtype)
+
+
+def is_equation(source: str) -> bool:
+    """Tell whether a source is an equation, not the name of a file.
+
+    Examples
+    --------
+    >>> is_equation("ab,bc->ac"), is_equation("ab,bc"), is_equation("net.tnet")
+    (True, True, False)
+    """
+    named = Path(source).suffix in SUFFIXES or os.sep in source
+    return "->" in source or ("," in source and not named)
 
 
 def _equation(

@@ -35,6 +35,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.DeviceError, ExitCode.MISSING_DEVICE),
     (errors.BackendError, ExitCode.MISSING_DEVICE),
     (MemoryError, ExitCode.MEMORY),
+    (errors.WorkerError, ExitCode.MEMORY),  # by far the most common end of a worker
     (FileNotFoundError, ExitCode.BAD_INPUT),
     (PermissionError, ExitCode.BAD_INPUT),
     (IsADirectoryError, ExitCode.BAD_INPUT),

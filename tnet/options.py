@@ -75,13 +75,34 @@ def parse_seconds(text: str) -> float:
     """
     try:
         number, unit = _split_number(text)
-        if number == 0.0:
+        seconds = number * SECONDS[unit]
+        if not 0.0 < seconds < math.inf:
             raise ValueError
-        return number * SECONDS[unit]
+        return seconds
     except (ValueError, KeyError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a time above zero; write 90s, 10m or 2h"
         ) from None
+
+
+def parse_memory(text: str) -> str:
+    """Check a memory limit, ``"4GiB"`` or a share of what is free, ``"80%"``; returned as it is.
+
+    Examples
+    --------
+    >>> parse_memory("80%"), parse_memory("2GiB")
+    ('80%', '2GiB')
+    """
+    from contraction.units import parse_bytes, parse_share
+
+    try:
+        if parse_share(text) is None and parse_bytes(text) < 1:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a limit of memory; write 4GiB, 500MB, a number of bytes, or 80%"
+        ) from None
+    return text
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from contraction.explanation import ExplainedStep, Explanation, word
+from contraction.explanation import ExplainedStep, Explanation, printable, word
+from contraction.report import amount
+from contraction.step_table import share
 from tnet.drawing import STYLE, escape
 from tnet.scene import color_of
 
@@ -126,7 +128,7 @@ def _lines(explanation: Explanation, spots: list[_Spot]) -> list[str]:
             width = 1.0 + 0.35 * math.log2(max(sizes[value], 1))
             kind = ' class="sliced"' if sliced[value] else ""
             what = f"input {value}" if value < len(explanation.input_labels) else f"value {value}"
-            title = f"{what}: {_times(shape)}, {sizes[value]:,} entries"
+            title = f"{what}: {_times(shape)}, {amount(sizes[value])} entries"
             title += ", another one in every slice" if sliced[value] else ""
             drawn.append(
                 f'<line x1="{a:g}" y1="{b:g}" x2="{c:g}" y2="{d:g}"{kind} '
@@ -151,26 +153,26 @@ def _leaves(explanation: Explanation, spots: list[_Spot]) -> list[str]:
 
 
 def _steps(explanation: Explanation, spots: list[_Spot]) -> list[str]:
-    total = sum(step.total_seconds for step in explanation.steps) or 1.0
+    total = sum(step.total_seconds for step in explanation.steps)
     drawn = []
     for step in explanation.steps:
-        share = step.total_seconds / total
+        part = share(step.total_seconds, total)
         x, y = spots[step.made]
-        radius = 3.0 + 15.0 * math.sqrt(share)
+        radius = 3.0 + 15.0 * math.sqrt(part)
         drawn.append(
-            f'<circle cx="{x:g}" cy="{y:g}" r="{radius:.1f}" style="fill:{color_of(share**0.5)}">'
-            f"<title>{escape(_title(step, share))}</title></circle>"
+            f'<circle cx="{x:g}" cy="{y:g}" r="{radius:.1f}" style="fill:{color_of(part**0.5)}">'
+            f"<title>{escape(_title(step, part))}</title></circle>"
         )
     return drawn
 
 
-def _title(step: ExplainedStep, share: float) -> str:
+def _title(step: ExplainedStep, part: float) -> str:
     how = "measured" if step.measured is not None else "predicted"
-    often = f", {step.runs:,} times" if step.runs > 1 else ""
+    often = f", {amount(step.runs)} times" if step.runs > 1 else ""
     return (
         f"step {step.index}: {step.equation}, {' , '.join(map(_times, step.shapes[:2]))} -> "
-        f"{_times(step.shapes[2])}; {step.lowering}; {step.flops:,} flops; "
-        f"{step.seconds:.3g} s {how}{often}; {share:.1%} of the time"
+        f"{_times(step.shapes[2])}; {step.lowering}; {amount(step.flops)} flops; "
+        f"{step.seconds:.3g} s {how}{often}; {part:.1%} of the time"
     )
 
 
@@ -183,14 +185,15 @@ def _key(explanation: Explanation, y: float) -> list[str]:
     how = "predicted" if explanation.measured is None else "measured"
     lines = [
         f"10^{math.log10(max(explanation.flops, 1)):.2f} flops, {seconds:.3g} s {how}, "
-        f"peak {explanation.peak_bytes:,} bytes",
+        f"peak {amount(explanation.peak_bytes)} bytes",
         "line: log2 of the entries; disc: share of the time",
     ]
     if explanation.slices:
-        names = ", ".join(f"{name} ({size})" for name, size in explanation.slices[:12])
+        names = ", ".join(f"{printable(name)} ({size})" for name, size in explanation.slices[:12])
         more = "" if len(explanation.slices) <= 12 else f" and {len(explanation.slices) - 12} more"
         lines.append(
-            f"{explanation.num_slices:,} slices over {names}{more}; dashed: another in every slice"
+            f"{amount(explanation.num_slices)} slices over {names}{more}; "
+            "dashed: another in every slice"
         )
     return [
         f'<text class="key" x="0" y="{y + 18 * k:g}">{escape(line)}</text>'

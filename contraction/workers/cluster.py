@@ -154,9 +154,18 @@ def check_cluster(address: str, timeout: float) -> None:
 def _client(address: str, timeout: float) -> Any:
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ImportError as error:
         raise DeviceError(
             "a Dask cluster needs the package distributed: pip install 'tnet[distributed]'."
+        ) from error
+    try:
+        # first, for a client that was never whole complains when it is thrown away
+        parse_host_port(parse_address(address)[1])
+    except ValueError as error:
+        raise DeviceError(
+            f"{address!r} is no address of a Dask scheduler, which looks like "
+            "'tcp://10.0.0.1:8786'."
         ) from error
     try:
         return Client(address, timeout=timeout, set_as_default=False, name="tnet")

@@ -131,7 +131,7 @@ class RunFolder:
             if (self.path / MANIFEST).stat().st_size > LARGEST_MANIFEST:
                 raise CheckpointError(f"the manifest in {self.path} is too large.")
             text = (self.path / MANIFEST).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError as error:
             raise CheckpointError(f"the manifest in {self.path} is damaged: {error}.") from error
@@ -251,11 +251,20 @@ def run_folder(path: str | os.PathLike[str], *, new: bool) -> Iterator[RunFolder
     from filelock import FileLock, Timeout
 
     folder = Path(path)
-    if not folder.exists() and new:
-        folder.mkdir()
+    if new and not folder.exists():
+        if not folder.absolute().parent.is_dir():
+            raise InputError(
+                f"the folder {str(folder.absolute().parent)!r} for the run folder does not exist; "
+                "make it first."
+            )
+        folder.mkdir(exist_ok=True)  # another process may have been faster
         sync_folder(folder.parent)
     if not folder.is_dir():
-        raise InputError(f"there is no run folder {str(folder)!r}.")
+        raise InputError(
+            f"{str(folder)!r} is a file, not a run folder."
+            if folder.exists()
+            else f"there is no run folder {str(folder)!r}."
+        )
     ours = {MANIFEST, INPUTS, PARTS, RESULT, RESULT_FACTS, LOCK}
     strange = [x.name for x in folder.iterdir() if x.name not in ours and x.suffix != ".tmp"]
     if strange and not (folder / MANIFEST).exists():

@@ -201,6 +201,9 @@ def damaged(data: dict, *path: str, value: object) -> dict:
         lambda data: json.dumps(damaged(data, "tall_qr", value=7)),
         lambda data: json.dumps(damaged(data, "key", "machine", value="another")),
         lambda data: json.dumps(damaged(data, "key", value=[])),
+        lambda data: json.dumps(damaged(data, "model", "call", value=10**400)),
+        lambda data: json.dumps(damaged(data, "model", "call", value=1e308)),
+        lambda data: json.dumps(damaged(data, "quality", "median", value=10**400)),
     ],
 )
 def test_a_damaged_or_foreign_profile_is_ignored_and_named(folder, spoil) -> None:

@@ -1,5 +1,6 @@
 """Plans on disk: found again, by anyone, and never trusted."""
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -68,9 +69,29 @@ def test_keys_tell_everything_apart_but_labels() -> None:
 
 
 def damaged(**changes) -> str:
-    text = {"version": plan_store.VERSION, "key": KEY, "seconds": 1.0,
-            "pairs": [[0, 1], [2, 3]], "slices": [], "log2_cost": 3.0}  # fmt: skip
-    return json.dumps(text | changes)
+    data = {"version": plan_store.VERSION, "key": KEY, "seconds": 1.0,
+            "pairs": [[0, 1], [2, 3]], "slices": [], "log2_cost": 3.0} | changes  # fmt: skip
+    said = json.dumps(data, sort_keys=True).encode()
+    return json.dumps({"sum": hashlib.sha256(said).hexdigest()} | data)
+
+
+def test_what_another_process_wrote_is_read(folder) -> None:
+    folder.mkdir(parents=True)
+    (folder / f"{KEY}.json").write_text(damaged())
+    assert load(KEY, WORK) == Found(((0, 1), (2, 3)), (), 3.0)
+
+
+def test_a_flipped_bit_is_seen(folder) -> None:
+    store(KEY, FOUND, seconds=1.0)
+    path = folder / f"{KEY}.json"
+    text = path.read_bytes()
+    found = set()
+    for bit in range(8 * len(text)):
+        changed = bytearray(text)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        found.add(load(KEY, WORK))
+    assert found == {None}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +103,8 @@ def damaged(**changes) -> str:
         damaged(pairs=[[0, 1], [2, -1]]), damaged(pairs=[[0, 1], [2, True]]),
         damaged(pairs=[[0, 1], [2, 3.0]]), damaged(pairs=[[0, 1, 2], [2, 3]]),
         damaged(pairs="0123"), damaged(slices=[9]), damaged(slices=[0, 0]), damaged(slices="a"),
-        damaged(seconds="x"), damaged(log2_cost=[]),
+        damaged(seconds="x"), damaged(log2_cost=[]), damaged(seconds=10**400),
+        damaged(log2_cost=10**400), damaged(sum="0" * 64),
     ],
 )  # fmt: skip
 def test_what_is_no_plan_is_removed(text, folder) -> None:

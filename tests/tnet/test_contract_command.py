@@ -1,5 +1,6 @@
 """tnet contract: results, run folders, workers, and what is refused before any work."""
 
+import gc
 import json
 import os
 import signal
@@ -14,8 +15,10 @@ import pytest
 import contraction
 import tnet
 from contraction import Spec
+from contraction.errors import InputError
 from tnet import cli
-from tnet.console import ExitCode
+from tnet.console import Console, ExitCode
+from tnet.contraction_checks import check_time
 
 
 @pytest.fixture
@@ -96,10 +99,10 @@ def test_a_small_memory_slices(here: Path, capsys: pytest.CaptureFixture[str]) -
     for name, shape in {"x": (200, 20, 20), "y": (20, 20, 200), "z": (200, 200, 20)}.items():
         np.save(f"{name}.npy", rng.standard_normal(shape))
     words = ["contract", "abc,bcd,dae->e", "x.npy", "y.npy", "z.npy", "--out", "e.npy", "--json"]
-    assert cli.main([*words, "--memory", "200kB", "--overwrite"]) == ExitCode.DONE
+    assert cli.main([*words, "--memory", "10kB", "--overwrite"]) == ExitCode.DONE
     document = json.loads(capsys.readouterr().out)
     assert document["slices"] > 1
-    assert document["peak_bytes"] <= 200_000
+    assert document["peak_bytes"] <= 10_000
     arrays = [np.load(f"{name}.npy") for name in "xyz"]
     want = np.einsum("abc,bcd,dae->e", *arrays, optimize=True)
     np.testing.assert_allclose(np.load("e.npy"), want, rtol=1e-9, atol=1e-9)
@@ -163,6 +166,13 @@ def test_an_interrupted_run_says_how_to_go_on(here: Path) -> None:
         (["--resume", ".", "--memory", "1GiB"], ExitCode.USAGE, "leave out --memory"),
         (["big.json", "0.npy"], ExitCode.BAD_INPUT, "shape"),
         (["ab,bc->ac", "0.npy", "1.npy"], ExitCode.BAD_INPUT, "axes"),
+        ([*PLANNED, "--out", "x.npy", "--memory", "0"], ExitCode.USAGE, "limit of memory"),
+        ([*PLANNED, "--out", "x.npy", "--memory", "1e400"], ExitCode.USAGE, "limit of memory"),
+        ([*PLANNED, "--out", "x.npy", "--memory", "0%"], ExitCode.USAGE, "limit of memory"),
+        ([*PLANNED, "--out", "x.npy", "--budget", "1e306h"], ExitCode.USAGE, "time above zero"),
+        ([*PLANNED, "--run", "0.npy"], ExitCode.BAD_INPUT, "is a file"),
+        (["--resume", "0.npy"], ExitCode.BAD_INPUT, "begin with --run"),
+        (["nonsense", "0.npy"], ExitCode.USAGE, "no .tnet or .json file, and no equation"),
     ],
 )
 def test_nonsense_is_refused(here, capsys, words: list[str], code: ExitCode, said: str) -> None:
@@ -191,6 +201,64 @@ def test_no_scheduler_there(here: Path, capsys: pytest.CaptureFixture[str], monk
     words = ["contract", *PLANNED, "--out", "x.npy", "--scheduler", "tcp://127.0.0.1:9"]
     assert cli.main(words) == ExitCode.MISSING_DEVICE
     assert "no Dask scheduler answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://", "", "nonsense://x"])
+def test_an_address_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], address) -> None:
+    pytest.importorskip("distributed")
+    sliced_files(here, size=4, loops=3)
+    words = ["contract", *PLANNED, "--out", "x.npy", "--scheduler", address]
+    assert cli.main(words) == ExitCode.MISSING_DEVICE
+    gc.collect()  # a client half made would complain here
+    said = capsys.readouterr().err
+    assert "no address of a Dask scheduler" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_arrays_that_are_not_finite_are_refused(here: Path, capsys) -> None:
+    x = np.ones((3, 4))
+    np.save("x.npy", x)
+    x[1, 2] = np.nan
+    np.save("y.npy", x)
+    assert cli.main(["contract", "ab,ab->", "x.npy", "y.npy"]) == ExitCode.BAD_INPUT
+    assert "'y.npy' holds 1 NaN or infinite entry" in capsys.readouterr().err
+
+
+def test_a_result_beyond_range_is_warned_of(here: Path, capsys) -> None:
+    np.save("x.npy", np.full((3, 4), 1e200))
+    assert cli.main(["contract", "ab,ab->", "x.npy", "x.npy", "--json"]) == ExitCode.DONE
+    found = capsys.readouterr()
+    assert json.loads(found.out)["value"] is None
+    assert "beyond the range of float64" in found.err
+    assert cli.main(["contract", "ab->a", "x.npy", "--json", "--out", "y.npy"]) == ExitCode.DONE
+    found = capsys.readouterr()
+    assert "beyond" not in found.err  # only the squares of the norm are
+    np.testing.assert_allclose(json.loads(found.out)["norm"], 4e200 * 3**0.5)
+
+
+def test_an_equation_without_an_output_is_one(here: Path) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 3))
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    assert cli.main(["contract", "ab,bc", "x.npy", "y.npy", "--out", "z.npy"]) == ExitCode.DONE
+    np.testing.assert_allclose(np.load("z.npy"), x @ y)
+
+
+def test_what_takes_long_is_refused_or_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"about 3.17 years on 2 workers.*--budget"):
+        check_time(2e8, 2, Console(), kept=True)
+    check_time(2e8, 1000, Console(), kept=True)
+    assert not capsys.readouterr().err
+    check_time(8000.0, 2, Console(), kept=False)
+    assert "this takes about 1h06m; with --run" in capsys.readouterr().err
+
+
+def test_the_plan_is_said_before_the_work(here: Path, capsys) -> None:
+    sliced_files(here)
+    assert cli.main(["contract", *PLANNED, "--out", "x.npy", "--json"]) == ExitCode.DONE
+    found = capsys.readouterr()
+    assert found.err.startswith("plan: 3 steps in 144 slices, 10^")
+    assert json.loads(found.out)["predicted"] > 0.0
 
 
 @pytest.mark.slow

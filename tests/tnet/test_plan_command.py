@@ -93,7 +93,11 @@ def test_json_network(capsys, tmp_path) -> None:
         ([RING, "--size", "4", "--svg", "no/such/x.svg"], 2, "does not exist"),
         ([RING, "--size", "4", "--svg", "x.png"], 2, ".svg"),
         (["ab,bc->ac", "--size", "400", "--memory", "1KiB"], 4, "--memory 1KiB"),
-        (["ab,bc->ac", "--size", "4", "--memory", "lots"], 3, "lots"),
+        (["ab,bc->ac", "--size", "4", "--memory", "lots"], 2, "lots"),
+        (["ab,bc->ac", "--size", "4", "--memory", "0"], 2, "'0' is not a limit"),
+        (["ab,bc->ac", "--sizes", "a=3,b=4,a=5", "--size", "4"], 2, "two sizes"),
+        (["nonsense"], 2, "no .tnet or .json file, and no equation"),
+        (["x.json", "--out", "./x.json"], 2, "name another file"),
     ],
 )
 def test_refused(capsys, tmp_path, monkeypatch, words, code, text) -> None:
@@ -137,6 +141,50 @@ def test_names_in_the_drawing_are_no_markup() -> None:
     svg = plan_svg(explain(plan(spec)))
     ET.fromstring(svg)
     assert "<b>" not in svg
+
+
+def test_a_saved_plan_is_kept_unless_another_is_asked_for(capsys, tmp_path) -> None:
+    file = tmp_path / "plan.json"
+    made = plan("ab,bc,cd->ad", [(9, 2), (2, 9), (9, 2)], path=[(0, 1), (3, 2)], objective="size")
+    file.write_text(json.dumps(made.to_dict()))
+    _, kept = shell(capsys, str(file))
+    assert kept["plan"]["objective"] == "size"
+    assert kept["plan"]["flops"] == made.flops
+    _, searched = shell(capsys, str(file), "--objective", "flops")
+    assert searched["plan"]["objective"] == "flops"
+    assert searched["plan"]["flops"] < made.flops
+    _, within = shell(capsys, str(file), "--memory", "1MiB")
+    assert within["plan"]["objective"] == "size"
+
+
+def test_costs_beyond_any_float(capsys, tmp_path) -> None:
+    names = [f"x{i}" for i in range(300)]
+    spec = Spec([(x,) for x in names], names, dict.fromkeys(names, 10**20))
+    file, svg = tmp_path / "huge.json", tmp_path / "huge.svg"
+    labels = [list(word) for word in spec.inputs]
+    file.write_text(json.dumps({"inputs": labels, "output": names, "sizes": dict(spec.sizes)}))
+    code, found = shell(capsys, str(file), "--svg", str(svg))
+    assert code == 0
+    assert found["plan"]["flops"] is None
+    assert found["plan"]["log10_flops"] > 5900
+    assert main(["plan", str(file), "--explain", "--no-progress"]) == 0
+    assert "inf" in capsys.readouterr().out
+    ET.parse(svg)
+
+
+def test_names_that_cannot_be_printed(capsys, tmp_path) -> None:
+    spec = Spec(
+        [("a\n", "\x01"), ("\x01", "\u202e")], ("a\n", "\u202e"), {"a\n": 4, "\x01": 3, "\u202e": 2}
+    )
+    made = plan(spec, slices=["\x01"])
+    ET.fromstring(plan_svg(explain(made)))
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(made.to_dict()))
+    assert main(["plan", str(file), "--explain", "--no-progress"]) == 0
+    lines = capsys.readouterr().out
+    assert "\x01" not in lines
+    assert "\u202e" not in lines
+    assert len(lines.splitlines()) == 8
 
 
 def test_drawing_of_a_deep_tree() -> None:

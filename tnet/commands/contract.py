@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -18,18 +17,20 @@ from tnet.options import (
     add_command,
     output_path,
     parse_count,
+    parse_memory,
     parse_seconds,
-    parse_size,
 )
+from tnet.searching import plan_line, searched_plan
 
 if TYPE_CHECKING:
-    from contraction import Plan, Spec
+    from contraction import Plan
     from contraction.workers.schedulers import Scheduler
     from tnet.contraction_source import Contraction
 
 SUFFIXES = (".npy", ".npz")
 SECONDS_TO_ANSWER = 5.0  # of a scheduler
 LEAST_SLICES = 2
+ON_A_CLUSTER = 1000  # workers that one may have
 
 
 def register(subparsers: Any) -> None:
@@ -39,19 +40,32 @@ def register(subparsers: Any) -> None:
         "contract",
         run,
         help="contract a network to a tensor or a number, with many workers",
-        description="Contract SOURCE: a .tnet network, or a .json plan or an equation such as "
-        "'ab,bc->ac' followed by a file for each array. A number is printed, a tensor written "
+        description="Contract SOURCE: a .tnet network; or a .json plan, or an equation such as "
+        "'ab,bc->ac', followed by a file for each array. A number is printed, a tensor written "
         "to --out. With --run every finished part is kept, and the same command, or --resume, "
-        "goes on after whatever stopped it.",
+        "goes on after whatever stopped it. The plan is said before the work begins; one that "
+        "would take more than a year is refused.",
     )
-    parser.add_argument("source", metavar="NET|PLAN|EQUATION", nargs="?")
-    parser.add_argument("arrays", metavar="ARRAY", nargs="*", help="files of a plan or equation")
+    parser.add_argument(
+        "source", metavar="SOURCE", nargs="?", help="a network, a plan or an equation, see above"
+    )
+    parser.add_argument(
+        "arrays", metavar="ARRAY", nargs="*", help="a file for each array of a plan or equation"
+    )
     parser.add_argument("--out", metavar="FILE", help="file for the result: .npy or .npz")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.add_argument("--memory", type=parse_size, metavar="4GiB", help="of each worker, at most")
-    parser.add_argument("--budget", type=parse_seconds, metavar="10s", help="time for the search")
+    parser.add_argument(
+        "--memory", type=parse_memory, metavar="4GiB",
+        help="most that each worker may allocate beside the inputs; also a share of what is "
+        "free for each: 80%%",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", type=parse_seconds, metavar="10s", help="time to search for a better plan"
+    )
     workers = parser.add_mutually_exclusive_group()
-    workers.add_argument("--workers", type=parse_count, metavar="N", help="worker processes")
+    workers.add_argument(
+        "--workers", type=parse_count, metavar="N", help="processes of this machine"
+    )
     workers.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster")
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--run", metavar="DIR", help="folder that keeps what is done")
@@ -67,11 +81,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("name a network, a plan or an equation, or give --resume DIR.")
     if args.scheduler is not None:
         _check_cluster(args)
+    from tnet.contraction_checks import check_finite, check_result, check_time
+
     found, files = _read(args.source, args.arrays)
     dtype = found.dtype or _common_dtype(files)
-    _check_result(found.spec, dtype, out, args)
+    check_result(found.spec, dtype, out, kept=args.run is not None)
     arrays = [data.array for data in files] if files else _network_arrays(args.source)
-    plan = _plan(args, found, arrays, dtype)
+    sources = [repr(data.source) for data in files]
+    check_finite(arrays, sources or [f"array {i} of {args.source!r}" for i in range(len(arrays))])
+    plan, begun = _plan(args, found, arrays, dtype, console)
+    console.note(plan_line(plan, plan.peak_bytes(arrays)))
+    if not begun:
+        workers = ON_A_CLUSTER if args.scheduler else args.workers or args.threads or 1
+        check_time(plan.seconds, workers, console, kept=args.run is not None)
     from contraction import contract_with
 
     start = time.perf_counter()
@@ -88,6 +110,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "flops": plan.flops,
         "slices": plan.num_slices,
         "peak_bytes": plan.peak_bytes(arrays),
+        "predicted": plan.seconds,
     }
     return _answer(result, facts, time.perf_counter() - start, out, args.run, console)
 
@@ -110,7 +133,12 @@ def _resume(args: argparse.Namespace, out: Path | None, console: Console) -> int
         result = resume_contraction(
             args.resume, scheduler=_scheduler(args, plan), progress=progress
         )
-    facts = {"source": args.resume, "flops": plan.flops, "slices": plan.num_slices}
+    facts = {
+        "source": args.resume,
+        "flops": plan.flops,
+        "slices": plan.num_slices,
+        "predicted": plan.seconds,
+    }
     return _answer(result, facts, time.perf_counter() - start, out, args.resume, console)
 
 
@@ -131,14 +159,14 @@ def _check_cluster(args: argparse.Namespace) -> None:
 
 def _read(source: str, names: Sequence[str]) -> tuple[Contraction, list[Any]]:
     """Return what is to be contracted, and the opened files of its arrays."""
-    from tnet.contraction_source import read_contraction
+    from tnet.contraction_source import is_equation, read_contraction
     from tnet.inputs import open_array
 
     files = [open_array(name) for name in names]
-    if "->" in source:
+    if is_equation(source):
         return read_contraction(source, shapes=[data.shape for data in files]), files
     found = read_contraction(source)
-    is_network = source.endswith(".tnet")
+    is_network = not source.endswith(".json")
     if is_network and files:
         raise UsageError(f"{source!r} holds its own arrays; leave out {names[0]!r}.")
     if not is_network and len(files) != len(found.spec.inputs):
@@ -169,31 +197,34 @@ def _network_arrays(source: str) -> list[Any]:
     return [net.arrays[node] for node in net.structure.node_names]
 
 
-def _check_result(spec: Spec, dtype: str, out: Path | None, args: argparse.Namespace) -> None:
-    """Refuse a result that fits no memory, or that nobody would see."""
-    import numpy as np
-
+def _limit(args: argparse.Namespace) -> int | None:
+    """Return the bytes that --memory stands for, for each worker."""
+    from contraction.units import parse_bytes, parse_share
     from tnet.memory import available_memory
 
-    size, free = math.prod(spec.shape), available_memory()
-    needed = size * np.dtype(dtype).itemsize
-    if needed > free:
-        raise MemoryBudgetError(
-            f"the result has shape {spec.shape} and needs {format_bytes(min(needed, 1 << 300))}; "
-            f"{format_bytes(free)} of memory are free."
-        )
-    if size != 1 and out is None and args.run is None:
-        raise UsageError(
-            f"the result is a tensor of shape {spec.shape}.", hint="say where it goes: --out FILE"
-        )
+    if args.memory is None:
+        return None
+    share = parse_share(args.memory)
+    if share is None:
+        return parse_bytes(args.memory)
+    return int(share * available_memory()) // (args.workers or 1)
 
 
-def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], dtype: str) -> Plan:
-    """Return the plan of the run folder, that of the source, or the best one found."""
-    import contraction
+def _plan(
+    args: argparse.Namespace,
+    found: Contraction,
+    arrays: Sequence[Any],
+    dtype: str,
+    console: Console,
+) -> tuple[Plan, bool]:
+    """Return the plan of the run folder, that of the source, or the best one found.
+
+    Also whether it is that of the folder.
+    """
     from contraction.workers.running import plan_of_run
     from tnet.memory import allowed_memory, available_memory
 
+    given = _limit(args)
     if args.run is not None:
         begun = plan_of_run(args.run)
         if begun is not None:
@@ -201,15 +232,20 @@ def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], d
                 raise InputError(
                     f"{args.run!r} holds another contraction than {args.source!r}; name a new one."
                 )
-            return begun
-    share = allowed_memory(None) // (args.workers or 1)
-    limit = args.memory or share
+            if given is not None and begun.peak_bytes(arrays) > given:
+                raise UsageError(
+                    f"{args.run!r} was begun with more memory than --memory {args.memory}.",
+                    hint="leave --memory out to go on, or name a new folder",
+                )
+            return begun, True
     plan = found.plan
-    options: dict[str, Any] = {} if args.budget is None else {"budget": args.budget}
-    if plan is None and args.memory is None:
-        plan = contraction.plan(found.spec, dtype=dtype, seed=args.seed, **options)
+    limit = given or max(allowed_memory(None) // (args.workers or 1), 1)
+    options: dict[str, Any] = {"dtype": dtype, "seed": args.seed}
+    options |= {} if args.budget is None else {"budget": args.budget}
+    if plan is None and given is None:
+        plan = searched_plan(found.spec, console, **options)
     if plan is None or plan.peak_bytes(arrays) > limit:
-        plan = contraction.plan(found.spec, dtype=dtype, memory=limit, seed=args.seed, **options)
+        plan = searched_plan(found.spec, console, memory=limit, **options)
     peak, free = plan.peak_bytes(arrays), available_memory() // (args.workers or 1)
     if peak > free:
         raise MemoryBudgetError(
@@ -217,7 +253,7 @@ def _plan(args: argparse.Namespace, found: Contraction, arrays: Sequence[Any], d
             f"{format_bytes(free)} of memory are free for each; use fewer workers or a smaller "
             "--memory."
         )
-    return plan
+    return plan, False
 
 
 def _scheduler(args: argparse.Namespace, plan: Plan) -> Scheduler:
@@ -244,7 +280,7 @@ def _working(folder: str | None, console: Console) -> Iterator[Any]:
         with console.progress(100, "contract, %") as bar:
             yield lambda done, total: bar.update(100 * done // total, f"{done} of {total} tasks")
     except (KeyboardInterrupt, SystemExit):
-        if folder is not None:
+        if folder is not None and Path(folder, "manifest.json").exists():
             name = shlex.quote(folder)
             console.note(f"what is done is kept; tnet contract --resume {name} goes on with it")
         raise
@@ -263,8 +299,9 @@ def _answer(
 
     from contraction.atomic import write_with
     from contraction.workers.folder import save_array
+    from tnet.contraction_checks import result_norm
 
-    norm = float(np.linalg.norm(result))
+    norm = result_norm(result, console)
     if out is not None and out.suffix == ".npy":
         save_array(out, result)
     elif out is not None:

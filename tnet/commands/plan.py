@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contraction.errors import MemoryBudgetError
 from tnet.console import Console, format_bytes, format_seconds
+from tnet.failures import UsageError
 from tnet.options import (
     add_command,
     output_path,
     parse_count,
+    parse_memory,
     parse_seconds,
     parse_shape,
 )
+from tnet.searching import searched_plan
 
 if TYPE_CHECKING:
     from contraction import Plan
@@ -35,27 +39,45 @@ def register(subparsers: Any) -> None:
         "plan",
         run,
         help="how a network or an equation is contracted, and what it costs",
-        description="Plan a contraction without running it. SOURCE is a .tnet network, a .json "
-        "file (a saved plan, or inputs, output and sizes), or an equation such as 'ab,bc->ac' "
-        "with --shapes, --sizes or --size.",
+        description="Plan a contraction without running it, and say what a run would cost. SOURCE "
+        "is a .tnet network, a .json file (a saved plan, or inputs, output and sizes), or an "
+        "equation such as 'ab,bc->ac' with --shapes, or with --sizes or --size.",
     )
-    parser.add_argument("source", metavar="NET|EQUATION")
-    parser.add_argument("--shapes", type=parse_shapes, metavar="8x9,9x10", help="of the arrays")
-    parser.add_argument("--sizes", type=parse_sizes, metavar="a=8,b=9", help="of the labels")
-    parser.add_argument("--size", type=parse_count, metavar="8", help="of all other labels")
-    parser.add_argument("--memory", metavar="4GiB|80%", help="most that a run may allocate")
-    parser.add_argument("--budget", type=parse_seconds, metavar="10s", help="time for the search")
     parser.add_argument(
-        "--objective", choices=OBJECTIVES, default="time", help="what is made small"
+        "source", metavar="SOURCE", help="a network, a plan or an equation, see above"
     )
-    parser.add_argument("--dtype", choices=DTYPES, help="of the arrays (default float64)")
-    parser.add_argument("--library", choices=LIBRARIES, default="numpy", help="that will run it")
+    parser.add_argument(
+        "--shapes",
+        type=parse_shapes,
+        metavar="8x9,9x10",
+        help="shapes of the arrays of an equation",
+    )
+    parser.add_argument("--sizes", type=parse_sizes, metavar="a=8,b=9", help="sizes of its labels")
+    parser.add_argument("--size", type=parse_count, metavar="8", help="size of all other labels")
+    parser.add_argument(
+        "--memory", type=parse_memory, metavar="4GiB",
+        help="most that a run may allocate beside its inputs; also a share of what is free: 80%%",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", type=parse_seconds, metavar="10s", help="time to search for a better plan"
+    )
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, help="what the plan is to make small (time)"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the arrays (float64)")
+    parser.add_argument(
+        "--library", choices=LIBRARIES, default="numpy", help="whose arrays (numpy)"
+    )
     parser.add_argument("--explain", action="store_true", help="show every step")
     parser.add_argument(
-        "--measure", action="store_true", help="time every step on random arrays; implies --explain"
+        "--measure",
+        action="store_true",
+        help="run it on random arrays, timing and showing every step",
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw the tree")
-    parser.add_argument("--out", metavar="FILE", help="write the plan as JSON")
+    parser.add_argument("--svg", metavar="FILE", help="draw the tree to FILE")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write the plan to FILE (.json), for tnet contract"
+    )
 
 
 def parse_shapes(text: str) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +105,10 @@ def parse_sizes(text: str) -> dict[str, int]:
         name, equals, size = part.partition("=")
         if not equals or not name.strip():
             raise argparse.ArgumentTypeError(f"{part!r} is not a size; write a=8,b=9")
-        found[name.strip()] = parse_count(size)
+        name = name.strip()
+        if found.get(name, parse_count(size)) != parse_count(size):
+            raise argparse.ArgumentTypeError(f"{name!r} is given two sizes in {text!r}")
+        found[name] = parse_count(size)
     return found
 
 
@@ -94,6 +119,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for name, path, suffixes in (("svg", args.svg, (".svg",)), ("out", args.out, (".json",)))
         if path is not None
     }
+    if any(str(path) == str(Path(args.source)) for path in targets.values()):
+        raise UsageError(f"{args.source!r} is what is to be planned; name another file.")
     from contraction import explain
     from contraction.atomic import write_text
     from tnet.contraction_source import read_contraction
@@ -123,27 +150,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _planned(args: argparse.Namespace, found: Contraction, dtype: str, console: Console) -> Plan:
-    import contraction
-
-    if found.plan is not None and args.budget is None and args.memory is None:
-        return found.plan
-    options: dict[str, Any] = {"memory": args.memory} if args.memory is not None else {}
-    if args.budget is not None:
-        options["budget"] = args.budget
-    with console.progress(100, "search") as bar:
-
-        def progress(share: float, best: float) -> None:
-            bar.update(min(100, int(100 * share)), f"best {best:.4g}")
-
-        try:
-            return contraction.plan(
-                found.spec, objective=args.objective, dtype=dtype, library=args.library,
-                seed=args.seed, progress=progress, **options,
-            )  # fmt: skip
-        except MemoryBudgetError as error:
-            if args.memory is None:
-                raise
-            raise MemoryBudgetError(f"{error} (--memory {args.memory})") from error
+    """Return the plan that was saved, unless something else is asked for: then a new search."""
+    kept = found.plan
+    if kept is not None and args.budget is args.memory is args.objective is None:
+        return kept
+    objective = args.objective or (kept.objective if kept is not None else "time")
+    options: dict[str, Any] = {} if args.budget is None else {"budget": args.budget}
+    return searched_plan(
+        found.spec, console, memory=args.memory, objective=objective, dtype=dtype,
+        library=args.library, seed=args.seed, **options,
+    )  # fmt: skip
 
 
 def _measured(made: Plan, args: argparse.Namespace, dtype: str) -> Explanation:
@@ -185,8 +201,11 @@ def _facts(explanation: Explanation) -> Mapping[str, str]:
     if explanation.measured is not None:
         facts["measured"] = format_seconds(explanation.measured)
     if explanation.slices:
-        names = ", ".join(f"{name} {size}" for name, size in explanation.slices[:8])
+        from contraction.explanation import printable
+        from contraction.report import amount
+
+        names = ", ".join(f"{printable(name)} {size}" for name, size in explanation.slices[:8])
         more = len(explanation.slices) - 8
         names += f" and {more} more" if more > 0 else ""
-        facts["slices"] = f"{explanation.num_slices:,} over {names}"
+        facts["slices"] = f"{amount(explanation.num_slices)} over {names}"
     return facts
