@@ -65,7 +65,8 @@ class Compiled:
         """The steps of the whole tree, of one slice if there are several."""
         inner = sliced_canonical(self.canonical, self.slices)
         fixed = fixed_ways(self.tuned, self.library)
-        return compile_program(inner, self.pairs, self.model(self.library), fixed=fixed)
+        model = self.model(self.library)
+        return compile_program(inner, self.pairs, model, fixed=fixed, max_size=self.max_size)
 
     def with_tuned(self, pairs: Pairs, tuned: Tuned) -> Compiled:
         """Return the same work along a tree that was timed."""
@@ -100,7 +101,9 @@ class Compiled:
             if layouts is not None or name != self.library:
                 fixed = {} if layouts else fixed_ways(self.tuned, name)
                 model = self.model(name)
-                program = compile_program(self.canonical, self.pairs, model, layouts, fixed)
+                program = compile_program(
+                    self.canonical, self.pairs, model, layouts, fixed, max_size=self.max_size
+                )
             if name != "numpy":
                 peak = peak_size(program.loads, program.steps, library=name)
                 program = program._replace(peak_size=peak)

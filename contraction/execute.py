@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from contraction import arrays as arrays_
+from contraction.block_runs import Binary, Unary, defer, in_blocks
 from contraction.copies import in_c_order, product_in_c_order
 from contraction.errors import BackendError, ShapeError
 from contraction.lowering import Kernel
 from contraction.program import Layouts, Load, Program, Step, View
 from contraction.spec import Spec, check_ndim
+from contraction.steps import Blocks
 
-Unary: TypeAlias = Callable[[Any], Any]
-Binary: TypeAlias = Callable[[Any, Any], Any]
 Runner: TypeAlias = Callable[[list[Any]], Any]
 
 SMALL = 4096  # entries up to which an array in another memory order is simply copied
@@ -180,6 +180,18 @@ class Library:
         here, there = x.__array_interface__["data"][0], y.__array_interface__["data"][0]
         return bool(here == there and x.strides == y.strides)
 
+    def empty(self, like: Any, shape: tuple[int, ...]) -> Any:
+        """Return an array with entries of any value, of the dtype and on the device of another."""
+        if self.name == "torch":
+            return like.new_empty(shape)
+        return arrays_.namespace(like).empty(shape, dtype=like.dtype)
+
+    def act(self, step: Step) -> Binary:
+        """Return the kernel of a step, without its views."""
+        if step.kernel is Kernel.MATMUL:
+            return self.matmul(step)
+        return self.multiply(step) if step.kernel is Kernel.MULTIPLY else self.multiply_sum(step)
+
     def multiply(self, step: Step) -> Binary:
         """Return the element-wise product; its result lies in C order."""
         if step.view_left.axes is None and step.view_right.axes is None:
@@ -298,18 +310,39 @@ _SWAP = operator.methodcaller("swapaxes", -2, -1)
 
 
 def _kernel(step: Step, library: Library) -> Binary:
+    if step.deferred:
+        return defer
+    if step.blocks is not None:
+        return _in_blocks(step.blocks, library)
     a, b = _view(step.view_left, library), _view(step.view_right, library)
-    act: Binary
-    if step.kernel is Kernel.MATMUL:
-        act = library.matmul(step)
-    elif step.kernel is Kernel.MULTIPLY:
-        act = library.multiply(step)
-    else:
-        act = library.multiply_sum(step)
+    act = library.act(step)
+    plain = _viewed(act, a, b)
+    return plain if a is None or b is None or not step.twins else _gram(a, act, plain, library)
+
+
+def _viewed(act: Binary, a: Unary | None, b: Unary | None) -> Binary:
     if a is None:
         return act if b is None else lambda x, y: act(x, b(y))
-    plain: Binary = (lambda x, y: act(a(x), y)) if b is None else (lambda x, y: act(a(x), b(y)))
-    return _gram(a, act, plain, library) if step.twins else plain
+    return (lambda x, y: act(a(x), y)) if b is None else (lambda x, y: act(a(x), b(y)))
+
+
+def _in_blocks(blocks: Blocks, library: Library) -> Binary:
+    """Return what does a deferred step and the one after it."""
+    left, cuts = blocks.product_left, blocks.cuts
+
+    def both(pair: tuple[Step, Step]) -> tuple[tuple[Binary, Binary], list[Unary | None]]:
+        first, second = pair
+        beside = second.view_right if left else second.view_left
+        seen = [_view(v, library) for v in (first.view_left, first.view_right, beside)]
+        a, b, c = (None if cut is None else v for v, cut in zip(seen, cuts, strict=True))
+        product = _view(second.view_left if left else second.view_right, library)
+        after = (product, c) if left else (c, product)
+        kernels = _viewed(library.act(first), a, b), _viewed(library.act(second), *after)
+        return kernels, seen
+
+    whole, once = both(blocks.whole)
+    rest = whole if blocks.rest is None else both(blocks.rest)[0]
+    return in_blocks(blocks, once, whole, rest, library.empty)
 
 
 def _gram(a: Unary, act: Binary, plain: Binary, library: Library) -> Binary:

@@ -17,6 +17,7 @@ from contraction.errors import DTypeError
 from contraction.execute import memory_orders, prepare
 from contraction.loop_program import LoopProgram
 from contraction.loops import repeats
+from contraction.memory import sizes_alive
 from contraction.program import Step, View
 from contraction.step_times import measure, walk
 
@@ -179,7 +180,7 @@ def explain(
     program, model = plan.compiled.loops(name, layouts), model_for(name, dtype=kind)
     itemsize = itemsize_of(kind)
     times = None if values is None else measure(plan, program, values, name)
-    steps = tuple(_steps(plan, program, model, itemsize, times))
+    steps = tuple(_steps(plan, program, model, itemsize, name, times))
     names = {label: str(label) for label in plan.spec.sizes}
     by_number = list(names.values())
     loops = zip(program.loops, program.loop_sizes, strict=True)
@@ -204,12 +205,13 @@ def _steps(
     program: LoopProgram,
     model: CostModel,
     itemsize: int,
+    name: str,
     times: dict[int, float] | None,
 ) -> Iterator[ExplainedStep]:
     names, sizes = list(plan.spec.sizes), list(plan.spec.sizes.values())
     runs = repeats(program.loop_sizes)
     legs = _legs(plan, program)
-    live = _live(program)
+    live = _live(program, name)
     for index, (part, step, left, right, made) in enumerate(walk(plan, program)):
         held = [legs[v] for v in (left, right, made)]
         shapes = tuple(tuple(sizes[x] for x in labels) for labels in held)
@@ -264,20 +266,13 @@ def _legs(plan: Plan, program: LoopProgram) -> list[tuple[int, ...]]:
     return [*wide, *legs[len(wide) :]]
 
 
-def _live(program: LoopProgram) -> list[int]:
+def _live(program: LoopProgram, name: str) -> list[int]:
     """Return the entries allocated while each step runs, the caller's inputs apart."""
     live: list[int] = []
     kept = math.prod(program.shape) if program.loops else 0
     for part in program.parts:
-        own = part.program
-        held = {i: take.size for i, take in enumerate(part.takes)}
-        for load in own.loads:
-            held[load.value] = held.get(load.value, 0) + load.size
-        alive = kept + sum(held.values())
-        for k, step in enumerate(own.steps):
-            live.append(alive + step.copies + step.size)
-            alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
-            held[len(part.takes) + k] = step.size
+        own, owned = part.program, [take.size for take in part.takes]
+        live += [kept + n for n in sizes_alive(own.loads, own.steps, owned, library=name)[1:]]
         kept += part.size
     return live
 
@@ -297,6 +292,10 @@ def lowering_words(step: Step) -> str:
             words.append(f"copy {side}")
         elif _turned(view):
             words.append(f"view {side}")
+    if step.deferred:
+        words.append("in blocks with the next step")
+    if step.blocks is not None:
+        words.append(f"in {-(-step.blocks.length // step.blocks.width)} blocks")
     return ", ".join(words)
 
 

@@ -87,6 +87,7 @@ def compile_loops(
     raised: Sequence[int] = (),
     *,
     library: str = "numpy",
+    max_size: float = math.inf,
 ) -> LoopProgram:
     """Return the program of a sliced contraction.
 
@@ -105,9 +106,11 @@ def compile_loops(
         Values that are made again with what they serve, instead of being kept for it.
     library
         Whose kernels decide how much memory the steps take.
+    max_size
+        Entries that a part should have alive at most; see `compile_program`.
     """
     if not loops:
-        program = compile_program(canonical, pairs, model, layouts)
+        program = compile_program(canonical, pairs, model, layouts, max_size=max_size)
         takes = tuple(Take(v, False, (), False, 0) for v in range(len(canonical.inputs)))
         size = math.prod(program.shape)
         peak = peak_size(program.loads, program.steps, library=library)
@@ -127,7 +130,8 @@ def compile_loops(
         if not free:  # labels of size one may have been dropped by other parts
             there = {x for member in members for x in member}
             output = tuple(x for x in inner.output if x in there)
-        program, order = _lower(members, output, inner.sizes, part.pairs, model, orders, free=free)
+        work = _Work(members, inner.sizes, part.pairs, model, orders, max_size)
+        program, order = _lower(work, output, free=free)
         held[part.value] = order
         owned = [take.size for take in takes]
         result = math.prod(inner.sizes[x] for x in order)
@@ -155,12 +159,16 @@ def fitting_loops(
     each time, until the rest fits into `max_size` entries. If nothing fits, the program with
     the smallest peak is returned.
     """
-    best = compile_loops(canonical, pairs, loops, model, layouts, library=library)
+    best = compile_loops(
+        canonical, pairs, loops, model, layouts, library=library, max_size=max_size
+    )
     kept = sorted((part for part in best.parts[:-1] if part.size), key=lambda part: -part.size)
     count = 1
     while best.peak_size > max_size and count < 2 * len(kept):
         given_up = [part.value for part in kept[:count]]
-        other = compile_loops(canonical, pairs, loops, model, layouts, given_up, library=library)
+        other = compile_loops(
+            canonical, pairs, loops, model, layouts, given_up, library=library, max_size=max_size
+        )
         best = min(best, other, key=lambda program: program.peak_size)
         count *= 2
     return best
@@ -231,26 +239,33 @@ def _slice_layout(
     return (None if turned == tuple(sorted(turned)) else turned), False
 
 
-def _lower(
-    members: Sequence[tuple[int, ...]],
-    output: tuple[int, ...],
-    sizes: Sequence[int],
-    pairs: Pairs,
-    model: CostModel,
-    layouts: Layouts | None,
-    *,
-    free: bool,
-) -> tuple[Program, tuple[int, ...]]:
+class _Work(NamedTuple):
+    """What a part contracts, and how it is lowered."""
+
+    members: Sequence[tuple[int, ...]]
+    sizes: tuple[int, ...]
+    pairs: Pairs
+    model: CostModel
+    layouts: Layouts | None
+    max_size: float
+
+
+def _lower(work: _Work, output: tuple[int, ...], *, free: bool) -> tuple[Program, tuple[int, ...]]:
     """Return the program of one part, and the labels of its result in the order of its axes.
 
     Where the order is `free` it is that of the result in memory.
     """
-    program = compile_program(_numbered(members, output, sizes), pairs, model, layouts)
+    program = _compiled(work, output)
     axes = program.final.axes
     if free and axes is not None:
         output = tuple(output[t] for t in sorted(range(len(axes)), key=axes.__getitem__))
-        program = compile_program(_numbered(members, output, sizes), pairs, model, layouts)
+        program = _compiled(work, output)
     return program, output
+
+
+def _compiled(work: _Work, output: tuple[int, ...]) -> Program:
+    canonical = _numbered(work.members, output, work.sizes)
+    return compile_program(canonical, work.pairs, work.model, work.layouts, max_size=work.max_size)
 
 
 def _numbered(

@@ -46,36 +46,60 @@ def peak_size(
     library
         "numpy" has kernels that multiply and sum at once, and buffers; the others do not.
     """
-    fused = library == "numpy"
+    return max(sizes_alive(loads, steps, owned, library=library))
+
+
+def sizes_alive(
+    loads: Sequence[Load],
+    steps: Sequence[Step],
+    owned: Sequence[int] = (),
+    *,
+    library: str = "numpy",
+) -> list[int]:
+    """Return the most entries alive before the first step, and during each one.
+
+    The parameters are those of `peak_size`.
+    """
     held = dict(enumerate(owned))
-    alive = peak = sum(held.values())
+    alive = first = sum(held.values())
     for load in loads:
         if load.size:
-            peak = max(peak, alive + load.size)
+            first = max(first, alive + load.size)
             alive += load.size - held.get(load.value, 0)
             held[load.value] = load.size
-    count = len(steps) + 1
+    count, every = len(steps) + 1, [first]
     for k, step in enumerate(steps):
-        work = step.size + step.copies
-        if not fused:
-            work += step.fused + step.expanded
-            if step.kernel is Kernel.MULTIPLY and (step.view_left.axes or step.view_right.axes):
-                work += step.size  # the product is brought to C order
-        elif step.sums and not step.fused:
-            work = step.copies + max(step.size, step.buffers)
-        else:
-            work += step.buffers
-        peak = max(peak, alive + work)
-        alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
-        held[count + k] = step.size
-    return peak
+        every.append(alive + _needed(step, library))
+        freed = held.pop(step.left, 0) + held.pop(step.right, 0)
+        made = freed if step.deferred else step.size
+        alive += made - freed
+        held[count + k] = made
+    return every
+
+
+def _needed(step: Step, library: str) -> int:
+    """Return the most entries that a step allocates at once, its result included."""
+    if step.deferred:
+        return 0
+    if step.blocks is not None:
+        first, second = step.blocks.whole
+        block = max(_needed(first, library), first.size + _needed(second, library))
+        return step.blocks.held + step.size + block
+    if library == "numpy":
+        if step.sums and not step.fused:
+            return step.copies + max(step.size, step.buffers)
+        return step.size + step.copies + step.buffers
+    work = step.size + step.copies + step.fused + step.expanded
+    if step.kernel is Kernel.MULTIPLY and (step.view_left.axes or step.view_right.axes):
+        work += step.size  # the product is brought to C order
+    return work
 
 
 def free_memory(library: str = "numpy", device: str = "cpu") -> int:
     """Return the bytes that arrays of a library can take on a device now.
 
-    On a GPU that is what the device has free and what the memory pool of the library holds
-    without using it.
+    On a GPU that is what the device has free, no more than a limit that is set for the memory
+    pool of the library, and what the pool holds without using it.
     """
     if library == "torch" and device.startswith("cuda"):
         import torch
@@ -86,9 +110,14 @@ def free_memory(library: str = "numpy", device: str = "cpu") -> int:
     if library == "cupy":
         import cupy
 
-        with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        index = device.partition(":")[2]
+        with cupy.cuda.Device(int(index)) if index else cupy.cuda.Device():
             free, _ = cupy.cuda.runtime.memGetInfo()
-            return int(free + cupy.get_default_memory_pool().free_bytes())
+            pool = cupy.get_default_memory_pool()
+            limit = pool.get_limit()  # zero: none
+            if limit:
+                free = max(min(free, limit - pool.total_bytes()), 0)
+            return int(free + pool.free_bytes())
     return available_memory()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from contraction.blocks import Lowered, fuse
 from contraction.cost import CostModel
 from contraction.lowering import Order, Way, choose_ways, rival_ways
 from contraction.memory import peak_size
@@ -51,6 +52,8 @@ def compile_program(
     model: CostModel,
     layouts: Layouts | None = None,
     fixed: Mapping[int, Way] = MappingProxyType({}),
+    *,
+    max_size: float = math.inf,
 ) -> Program:
     """Return the program of a contraction along a tree.
 
@@ -65,6 +68,9 @@ def compile_program(
         where it is so already.
     fixed
         Step -> the way it is done, for the steps where the estimates do not decide.
+    max_size
+        Entries that should be alive at once at most: where there would be more, all steps are
+        fused that can be, whatever time that takes.
     """
     tree = build_tree(canonical, pairs)
     loads, orders, shapes = make_loads(canonical, tree, layouts)
@@ -76,6 +82,12 @@ def compile_program(
         steps.append(step._replace(seconds=each[k]))
         shapes.append(shape)
     final = final_view(canonical, tree, every[-1], shapes[-1])
+    plain = sum(step.seconds for step in steps)
+    lowered = Lowered(tree, ways, every, shapes)
+    fused = fuse(lowered, steps, model)
+    if max_size < math.inf and peak_size(loads, fused) > max_size:
+        fused = fuse(lowered, steps, model, short=True)
+    steps, seconds = fused, seconds + (sum(step.seconds for step in fused) - plain)
     flops = sum(s.flops for s in steps)
     flops += sum(
         math.prod(canonical.sizes[x] for x in canonical.inputs[ld.value]) for ld in loads if ld.sums

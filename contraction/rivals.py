@@ -38,16 +38,27 @@ class Rivals:
         Entries that a run may have alive at once; no rival takes more.
     stop
         The `time.perf_counter` at which no further rivals are made.
+    limit
+        Entries above which the plan is compiled for little memory; see `compile_program`.
     """
 
     def __init__(
-        self, canonical: Canonical, model: CostModel, max_size: float, stop: float
+        self,
+        canonical: Canonical,
+        model: CostModel,
+        max_size: float,
+        stop: float,
+        *,
+        limit: float = math.inf,
     ) -> None:
         self.canonical, self.model, self.max_size, self.stop = canonical, model, max_size, stop
+        self.limit = limit
 
     def entrant(self, pairs: Pairs, fixed: Mapping[int, Way]) -> Entrant:
         """Return a tree with its program."""
-        program = compile_program(self.canonical, pairs, self.model, fixed=fixed)
+        program = compile_program(
+            self.canonical, pairs, self.model, fixed=fixed, max_size=self.limit
+        )
         return Entrant(pairs, fixed, program)
 
     def trees(self, first: Entrant, most: int) -> list[Entrant]:

@@ -77,16 +77,29 @@ def measure(plan: Plan, program: LoopProgram, values: Sequence[Any], name: str) 
         loads, steps, finish = stages(part.program, name)
         for i, load in loads:
             members[i] = load(members[i])
-        for kernel, i, j in steps:
+        for k, (kernel, i, j) in enumerate(steps):
             a, b = members[i], members[j]
             best = math.inf
             for _ in range(REPEATS + 1):  # the first one warms up
                 result, best = _timed(kernel, a, b, best, name)
             members.append(result)
             members[i] = members[j] = a = b = None
-            seconds[next(walked).made] = best
+            found = next(walked)
+            seconds[found.made] = best
+            if found.step.blocks is not None:
+                _share(seconds, found, part.program.steps[k - 1])
         kept[part.value] = members[-1] if finish is None else finish(members[-1])
     return seconds
+
+
+def _share(seconds: dict[int, float], after: Walked, before: Step) -> None:
+    """Share out the time of two fused steps, the first of which only waits, as estimated."""
+    assert after.step.blocks is not None
+    made = after.left if after.step.blocks.product_left else after.right
+    both = seconds[made] + seconds[after.made]
+    total = before.seconds + after.step.seconds
+    share = before.seconds / total if total > 0.0 else 0.5
+    seconds[made], seconds[after.made] = share * both, (1.0 - share) * both
 
 
 def _timed(kernel: Any, a: Any, b: Any, best: float, name: str) -> tuple[Any, float]:
@@ -101,7 +114,7 @@ def _wait(name: str, x: Any = None) -> None:
     """Wait for the device to have done everything asked of it."""
     if name == "cupy":
         arrays_.namespace_by_name("cupy").cuda.Device().synchronize()
-    elif name == "torch" and x is not None and x.device.type == "cuda":
+    elif name == "torch" and hasattr(x, "device") and x.device.type == "cuda":
         import torch
 
         torch.cuda.synchronize(x.device)

@@ -7,7 +7,7 @@ any grouping of neighbouring labels into one axis is a reshape that copies nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from contraction.buffers import fused_buffers, product_buffers, strides_along
@@ -15,6 +15,7 @@ from contraction.lowering import Copy, Kernel, Order, Way, singles
 from contraction.tree import Tree
 
 Shape = tuple[int, ...]
+Place = tuple[int, int, int]  # entries before a label, its size, entries after it
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -46,6 +47,26 @@ class Step(NamedTuple):
     buffers: int = 0  # entries that NumPy's element-wise loops take beside operands and result
     twins: bool = False  # the result is a Gram matrix if both operands are the same array
     expanded: int = 0  # entries of operands that PyTorch copies to all matrices of a batch
+    deferred: bool = False  # done by the next step, in blocks
+    blocks: Blocks | None = None  # how it is done together with the step before
+
+
+class Blocks(NamedTuple):
+    """Two steps in a row done block by block along one label; see `contraction.blocks`.
+
+    What is cut is seen in three axes, of which the label is the second.
+    """
+
+    length: int
+    width: int
+    whole: tuple[Step, Step]  # for blocks of `width`
+    rest: tuple[Step, Step] | None  # for a last one that is narrower
+    cuts: tuple[Place | None, Place | None, Place | None]  # of the three operands; None: not cut
+    product_left: bool  # the product is the left operand of the second step
+    placed: Place | None  # where blocks lie in the result; None if they are added up
+    shape: Shape  # of the result
+    held: int  # entries of copies made of what is not cut
+    uncut: int  # entries of it
 
 
 def view_of(
@@ -94,7 +115,11 @@ def _runs(labels: Order, place: dict[int, int]) -> list[Order]:
 
 
 def make_step(
-    tree: Tree, k: int, way: Way, orders: Sequence[Order], shapes: Sequence[Shape]
+    tree: Tree,
+    k: int,
+    way: Way,
+    orders: Sequence[Order],
+    shapes: Sequence[Shape] | Mapping[int, Shape],
 ) -> tuple[Step, Shape]:
     """Return one step of a tree done in a given way, and the shape in which its result is left.
 

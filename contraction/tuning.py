@@ -97,7 +97,7 @@ def tune(
     limit = 4 * plan.peak_size + 4096 if plan.memory is None else plan.memory // itemsize
     model = plan.compiled.model(name)
     share = time.perf_counter() + 0.3 * (stop - time.perf_counter())
-    rivals = Rivals(plan.spec.canonical, model, limit, share)
+    rivals = Rivals(plan.spec.canonical, model, limit, share, limit=plan.compiled.max_size)
     known = plan.compiled.tuned
     fixed = {} if known is None or known.library != name else dict(enumerate(known.ways))
     first = rivals.entrant(plan.pairs, fixed)

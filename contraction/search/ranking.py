@@ -44,9 +44,13 @@ class Ranking:
         if known is None:
             if found.slices:
                 loops = loop_order(self.canonical, found.pairs, found.slices)
-                known = compile_loops(self.canonical, found.pairs, loops, self.model)
+                known = compile_loops(
+                    self.canonical, found.pairs, loops, self.model, max_size=self.max_size
+                )
             else:
-                known = compile_program(self.canonical, found.pairs, self.model)
+                known = compile_program(
+                    self.canonical, found.pairs, self.model, max_size=self.max_size
+                )
             self._known[key] = known
         return known
 

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from contraction.memory import peak_size
 from contraction.program import Program, Step, View
 
 WORKERS = 16  # that the cut could keep busy
@@ -107,7 +108,11 @@ def _branches(program: Program, count: int, costs: list[int], below: list[int]) 
         for value in open_
         for child in (program.steps[value - count].left, program.steps[value - count].right)
     ]
-    return [child for child in children if child >= count and child not in open_]
+    return [
+        child
+        for child in children
+        if child >= count and child not in open_ and not program.steps[child - count].deferred
+    ]
 
 
 def _owners(program: Program, count: int, roots: Iterable[int]) -> list[int]:
@@ -150,17 +155,7 @@ def _piece(
         final=View(),
         shape=(size,),
         flops=sum(step.flops for step in moved),
-        peak_size=_peak(len(inputs), moved) + sum(load.size for load in loads),
+        peak_size=peak_size(loads, moved),
         write_size=sum(step.size + step.copies for step in moved),
     )
     return Piece(value, inputs, sum(map(cost_of, moved)), made)
-
-
-def _peak(count: int, steps: tuple[Step, ...]) -> int:
-    held: dict[int, int] = {}
-    alive = peak = 0
-    for k, step in enumerate(steps):
-        peak = max(peak, alive + step.copies + step.size)
-        alive += step.size - held.pop(step.left, 0) - held.pop(step.right, 0)
-        held[count + k] = step.size
-    return peak
