@@ -115,15 +115,16 @@ class Scores:
         self.huge: list[int] = np.flatnonzero(largest > HUGE).tolist()
         self.sizes = [(made, network.size[i], network.size[j]) for i, j, made in network.first]
 
-    def first(self, alpha: float, temperature: float, offset: int) -> Floats:
-        """Return the scores of the first pairs."""
+    def first(self, alpha: float, temperature: float, offset: int) -> tuple[Floats, Ints]:
+        """Return the scores of the first pairs, the least first, and which pairs they are of."""
         value = self.made / alpha - self.spent * alpha
         score = np.copysign(np.log(1.0 + np.abs(value)), value)
         for k in self.huge:
             score[k] = huge_score(*self.sizes[k], alpha)
         if temperature:
             score += temperature * self.noise[(self.at + offset) & self.mask]
-        return score
+        order = score.argsort(kind="stable")
+        return score[order], order
 
 
 def huge_score(made: float, left: float, right: float, alpha: float) -> float:

@@ -13,21 +13,35 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 from numba import njit
 
 from contraction.search import greedy_network
 from contraction.search.greedy_network import Floats, Ints
-from contraction.search.heap_numba import Partners, pop, propose, push, room_for, sift_down
+from contraction.search.heap_numba import (
+    HALF,
+    INLINED,
+    Heap,
+    Partners,
+    before,
+    compacted,
+    pop,
+    propose,
+    push,
+)
 
 FEW, FIRST, SECOND = greedy_network.FEW, greedy_network.FIRST, greedy_network.SECOND
 HUGE, LN2 = greedy_network.HUGE, greedy_network.LN2
 
-INTS, FLOATS = "int64[::1]", "float64[::1]"
-SIGNATURES = {
-    "run_trial": f"({INTS}, {INTS}, {FLOATS}, {INTS}, {INTS}, {INTS}, {FLOATS}, {INTS}, {FLOATS}, "
-    f"{INTS}, {FLOATS}, {FLOATS}, float64, float64, int64, float64, {INTS})"
+_I, _F = "int64[::1]", "float64[::1]"
+_BONDS = f"{_I}, {_I}, {_I}, {_F}, {_I}"
+_PINS = f"{_I}, {_I}, {_I}, {_I}, {_I}, {_I}, {_I}, {_I}, {_F}, {_I}, {_I}, {_I}"
+_VALUES, _FOUND = f"{_F}, {_F}, {_I}, {_I}", f"{_I}, {_I}, {_F}, {_I}"
+_HEAP, _PARTNERS = f"{_F}, {_I}", f"{_F}, {_I}, {_I}, {_I}"
+SIGNATURES = {  # the fields of the tuples below, one after the other: tuples are slow to pass
+    "run_trial": f"float64({_BONDS}, {_PINS}, {_VALUES}, {_FOUND}, {_HEAP}, {_PARTNERS}, {_HEAP}, "
+    f"{_F}, float64, float64, int64, float64, {_I})"
 }
+LATER = (1 << HALF) - 1  # the bits of a code that are for the later value
 
 
 class Bonds(NamedTuple):
@@ -75,7 +89,7 @@ class Found(NamedTuple):
     slots: Ints
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def join_bonds(bonds, a, b):
     """Give slot a the bonds of slot b; return the weight of those between them."""
     between = 0.0
@@ -93,7 +107,7 @@ def join_bonds(bonds, a, b):
     return between
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def link(bonds, half, slot):
     """Put a half bond on a slot."""
     bonds.at[half] = slot
@@ -102,7 +116,7 @@ def link(bonds, half, slot):
     bonds.degree[slot] += 1
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def remove_pin(pins, pin):
     """Take a pin off its label; it stays in the list of its slot, dead."""
     label = pins.label[pin]
@@ -113,7 +127,7 @@ def remove_pin(pins, pin):
     pins.at[pin] = -1
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def join_pins(pins, bonds, a, b, name, first_bond):
     """Give slot a the hyper labels of slot b; return the weight of those on both."""
     shared = 0.0
@@ -152,7 +166,7 @@ def join_pins(pins, bonds, a, b, name, first_bond):
     return shared
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def find_neighbours(bonds, pins, found, slot, name):
     """Fill `found` for a value; return how many neighbours it has. Parallel bonds become one."""
     count = 0
@@ -181,7 +195,7 @@ def find_neighbours(bonds, pins, found, slot, name):
     return find_by_pins(pins, found, slot, name, count)
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def find_by_pins(pins, found, slot, name, count):
     """Add to `found` what hyper labels give."""
     crowded = False
@@ -216,7 +230,7 @@ def find_by_pins(pins, found, slot, name, count):
     return count
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def weigh_crowded(pins, found, name, count):
     """Add to the neighbours found the labels of very many holders."""
     for k in range(count):
@@ -229,7 +243,7 @@ def weigh_crowded(pins, found, name, count):
             pin = pins.next[pin]
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def huge_score(made, left, right, alpha):
     """Return the score without noise from logarithms; see `greedy_network.huge_score`."""
     top = max(made, left, right)
@@ -240,7 +254,7 @@ def huge_score(made, left, right, alpha):
     return math.copysign(math.log(abs(value)) + top * LN2, value)
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def score_of(values, found, slot, other, alpha):
     """Return the score without noise of joining the values of two slots."""
     left, right = values.size[slot], values.size[other]
@@ -251,45 +265,53 @@ def score_of(values, found, slot, other, alpha):
     return math.log(1.0 + value) if value >= 0.0 else -math.log(1.0 - value)
 
 
-@njit(nogil=True)
+@njit(nogil=True, _nrt=False)
 def run_trial(
-    at, next_half, weight, pin_at, pin_label, pin_start, pin_weight, kept, leaf_size, first_codes,
-    first_scores, noise, alpha, temperature, offset, limit, pairs,
+    b0, b1, b2, b3, b4, p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, v0, v1, v2, v3,
+    f0, f1, f2, f3, h0, h1, q0, q1, q2, q3, first_score, first_code,
+    noise, alpha, temperature, offset, limit, pairs,
 ):  # fmt: skip
-    """Run one trial; return log2 of its cost, or inf once that reached `limit`."""
-    n = len(leaf_size)
-    bonds = bonds_of(at, next_half, weight, n)
-    pins = pins_of(pin_at, pin_label, pin_start, pin_weight, kept, n)
-    found = Found(np.full(n, -1), np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64))
-    power = np.exp2(np.minimum(leaf_size, HUGE))
-    values = Values(leaf_size.copy(), power, np.arange(n), slots_of(n))
-    scores, codes, used = first_heap(first_scores, first_codes, n)
-    partners = Partners(np.empty(16 * n), np.empty(16 * n, np.int64), np.zeros((n, 2), np.int64))
-    filled = 0
-    limited = limit < math.inf
+    """Run one trial; return log2 of its cost, or inf once that reached `limit`.
+
+    It is not a number where the arrays of `Partners` are too short. The arrays are the fields of
+    `Bonds`, `Pins`, `Values`, `Found`, `Heap` and `Partners` before the first join, and are
+    changed; the first pairs are sorted.
+    """
+    bonds, pins = Bonds(b0, b1, b2, b3, b4), Pins(p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11)
+    values, found = Values(v0, v1, v2, v3), Found(f0, f1, f2, f3)
+    heap, partners = Heap(h0, h1), Partners(q0, q1, q2, q3)
+    slots = values.slots
+    leaves, first_bond = len(values.names), len(bonds.weight) - len(pins.weight)
+    used = filled = first = made = 0
+    limited, rest = limit < math.inf, False
     unit, total = limit if limited else -math.inf, 0.0
-    made, rest = 0, False
-    while made < n - 1:
-        if used == 0:  # no neighbours left: by size from here
-            rest = True
-            used = push_all(scores, codes, values, n + made)
-        code = pop(scores, codes, used)
-        used -= 1
-        i, j = code // (2 * n - 1), code % (2 * n - 1)
-        if rest:
-            i, j = code, pop(scores, codes, used)
+    while made < leaves - 1:
+        if first < len(first_score) and (
+            used == 0 or before(first_score[first], first_code[first], heap.score[0], heap.code[0])
+        ):
+            code = first_code[first]
+            first += 1
+        else:
+            if used == 0:  # no neighbours left: by size from here
+                rest = True
+                used = push_all(heap, values, leaves + made)
+            code = pop(heap, used)
             used -= 1
-        a, b = values.slots[i], values.slots[j]
+        i, j = code >> HALF, code & LATER
+        if rest:
+            i, j = code, pop(heap, used)
+            used -= 1
+        a, b = slots[i], slots[j]
         if a < 0 or b < 0:
-            if b >= 0 and j >= n:
-                used = propose(scores, codes, used, partners, values, j, n)
+            if b >= 0 and j >= leaves:
+                used = propose(heap, used, partners, slots, j - leaves, j)
             continue
         if bonds.degree[a] < bonds.degree[b]:
             a, b = b, a
-        name = n + made
+        name = leaves + made
         pairs[2 * made], pairs[2 * made + 1] = i, j
-        step = join(values, bonds, pins, a, b, name, len(weight) - len(kept))
-        values.slots[i] = values.slots[j] = -1
+        step = join(values, bonds, pins, a, b, name, first_bond)
+        slots[i] = slots[j] = -1
         if step > unit:
             if limited:
                 return math.inf
@@ -299,26 +321,29 @@ def run_trial(
         if limited and total >= 1.0:
             return math.inf
         if rest:
-            push(scores, codes, used, values.size[a], name)
+            push(heap, used, values.size[a], name)
             used += 1
         else:
             count = find_neighbours(bonds, pins, found, a, name)
-            partners, filled = room_for(partners, filled, values, n, made, count)
-            partners.range[made] = filled, filled + count
+            if filled + count > len(partners.score):
+                filled = compacted(partners, slots, leaves, made)
+                if filled + count > len(partners.score):
+                    return math.nan
+            partners.first[made], partners.stop[made] = filled, filled + count
+            key = name * SECOND + offset
             for k in range(count):
                 other = found.slots[k]
                 score, partner = score_of(values, found, a, other, alpha), values.names[other]
                 if temperature > 0.0:
-                    key = partner * FIRST + name * SECOND + offset
-                    score += temperature * noise[key & (len(noise) - 1)]
+                    score += temperature * noise[(partner * FIRST + key) & (len(noise) - 1)]
                 partners.score[filled + k], partners.value[filled + k] = score, partner
             filled += count
-            used = propose(scores, codes, used, partners, values, name, n)
+            used = propose(heap, used, partners, slots, made, name)
         made += 1
     return unit + math.log2(total) if total > 0.0 else -math.inf
 
 
-@njit(nogil=True, forceinline=True)
+@INLINED
 def join(values, bonds, pins, a, b, name, first_bond):
     """Join the values of two slots into the first; return log2 of the multiply-adds."""
     bond = join_bonds(bonds, a, b)
@@ -330,57 +355,12 @@ def join(values, bonds, pins, a, b, name, first_bond):
     return step
 
 
-@njit(nogil=True, forceinline=True)
-def push_all(scores, codes, values, count):
+@INLINED
+def push_all(heap, values, count):
     """Fill the heap with the values there are, by size; return how many."""
     used = 0
     for name in range(count):
         if values.slots[name] >= 0:
-            push(scores, codes, used, values.size[values.slots[name]], name)
+            push(heap, used, values.size[values.slots[name]], name)
             used += 1
     return used
-
-
-@njit(nogil=True, forceinline=True)
-def first_heap(first_scores, first_codes, n):
-    """Return the heap of the pairs to start with."""
-    used = len(first_scores)
-    scores, codes = np.empty(used + n), np.empty(used + n, np.int64)
-    scores[:used], codes[:used] = first_scores, first_codes
-    for k in range(used // 2 - 1, -1, -1):
-        sift_down(scores, codes, used, k)
-    return scores, codes, used
-
-
-@njit(nogil=True, forceinline=True)
-def slots_of(n):
-    """Return the slots of all values before the first join."""
-    slots = np.full(2 * n - 1, -1)
-    slots[:n] = np.arange(n)
-    return slots
-
-
-@njit(nogil=True, forceinline=True)
-def bonds_of(at, next_half, weight, n):
-    """Return the bonds before the first join."""
-    head, degree = np.full(n, -1), np.zeros(n, np.int64)
-    for half in range(len(at)):
-        if at[half] >= 0:
-            head[at[half]] = half
-            degree[at[half]] += 1
-    return Bonds(at.copy(), next_half.copy(), head, weight.copy(), degree)
-
-
-@njit(nogil=True, forceinline=True)
-def pins_of(at, label, start, weight, kept, n):
-    """Return the pins before the first join; those of a label stand together."""
-    head, after = np.full(n, -1), np.empty(len(at), np.int64)
-    for pin in range(len(at)):
-        after[pin] = head[at[pin]]
-        head[at[pin]] = pin
-    count = start[1:] - start[:-1]
-    seen, pin_of = np.full(len(kept), -1), np.empty(len(kept), np.int64)
-    order, where = np.arange(len(at)), np.arange(len(at))
-    return Pins(
-        at.copy(), after, head, label, order, where, start, count, weight, kept, seen, pin_of
-    )

@@ -43,10 +43,8 @@ class PlainTrials:
     def run(self, trial: Trial, limit: float) -> tuple[float, Pairs] | None:
         """Return log2 of the cost and the pairs, or None once the cost has reached `limit`."""
         state = _State(self, trial, limit)
-        scores = self.scores.first(*trial).tolist()
-        heap = [(score, i, j) for score, (i, j, _) in zip(scores, self.network.first, strict=True)]
-        heapq.heapify(heap)
-        if not state.join_neighbours(heap) or not state.join_rest():
+        scores, order = (array.tolist() for array in self.scores.first(*trial))
+        if not state.join_neighbours(scores, order) or not state.join_rest():
             return None
         return state.log2_cost, tuple(state.pairs)
 
@@ -75,30 +73,55 @@ class _State:
         """Log2 of the multiply-adds of all steps."""
         return self.unit + log2(self.total) if self.total else -inf
 
-    def join_neighbours(self, heap: list[Entry]) -> bool:
-        """Join pairs by their scores while there are any; False once the limit is reached."""
-        slots, leaves = self.slots, self.network.leaves
-        while heap:
-            _, i, j = heap[0]
-            a, b = slots[i], slots[j]
-            if a >= 0 and b >= 0:
-                heapq.heappop(heap)
-                if not self.join(i, j, a, b):
-                    return False
-                self.find_partners(slots[-1])
-                j = len(slots) - 1
-                if self.partners[-1]:
-                    heapq.heappush(heap, (*self.partners[-1].pop(), j))
+    def join_neighbours(self, scores: list[float], order: list[int]) -> bool:
+        """Join pairs by their scores while there are any; False once the limit is reached.
+
+        Those to start with are sorted, and of those with a value made the best one of each is
+        in the heap.
+        """
+        slots, first, heap = self.slots, self.network.first, list[Entry]()
+        for score, k in zip(scores, order, strict=True):
+            i, j, _ = first[k]
+            if slots[i] < 0 or slots[j] < 0:
                 continue
-            partners = self.partners[j - leaves] if b >= 0 and j >= leaves else []
-            while partners:
-                score, i = partners.pop()
-                if slots[i] >= 0:
-                    heapq.heapreplace(heap, (score, i, j))
-                    break
-            else:
-                heapq.heappop(heap)
+            if heap and heap[0] < (score, i, j):
+                if not self.join_made(heap, (score, i, j)):
+                    return False
+                if slots[i] < 0 or slots[j] < 0:
+                    continue
+            if not self.join_and_propose(heap, i, j):
+                return False
+        return self.join_made(heap, (inf, 0, 0))
+
+    def join_made(self, heap: list[Entry], until: Entry) -> bool:
+        """Join the pairs in the heap that come before an entry; False once at the limit."""
+        slots = self.slots
+        while heap and heap[0] < until:
+            _, i, j = heapq.heappop(heap)
+            if slots[j] < 0:
+                continue
+            if slots[i] < 0:
+                self.propose(heap, j)
+            elif not self.join_and_propose(heap, i, j):
+                return False
         return True
+
+    def join_and_propose(self, heap: list[Entry], i: int, j: int) -> bool:
+        """Join two values, and propose the best pair of what they make."""
+        if not self.join(i, j, self.slots[i], self.slots[j]):
+            return False
+        self.find_partners(self.slots[-1])
+        self.propose(heap, len(self.slots) - 1)
+        return True
+
+    def propose(self, heap: list[Entry], value: int) -> None:
+        """Put the best pair left of a value and an older one into the heap."""
+        partners = self.partners[value - self.network.leaves]
+        while partners:
+            score, other = partners.pop()
+            if self.slots[other] >= 0:
+                heapq.heappush(heap, (score, other, value))
+                return
 
     def join_rest(self) -> bool:
         """Join values without a common label of few holders, the smallest first."""

@@ -17,98 +17,102 @@ from numba import njit
 
 from contraction.search.greedy_network import Floats, Ints
 
+HALF = 32  # bits of a code for each of its two values
+# without numba's own memory no arrays are counted, which took half of the time; none can be made
+INLINED = njit(nogil=True, forceinline=True, _nrt=False)
+
+
+class Heap(NamedTuple):
+    """Entries by score, the least first; how many there are is kept beside it."""
+
+    score: Floats
+    code: Ints
+
 
 class Partners(NamedTuple):
     """The pairs of values made with older ones that are not in the heap: one of each is there."""
 
     score: Floats
     value: Ints  # the older one
-    range: Ints  # of the pairs of each value made: first and stop
+    first: Ints  # of the pairs of each value made
+    stop: Ints
 
 
-@njit(nogil=True, forceinline=True)
-def sift_down(scores, codes, used, k):
-    """Put entry `k` in its place below."""
-    score, code = scores[k], codes[k]
-    while True:
-        child = 2 * k + 1
-        if child >= used:
-            break
-        right = child + 1
-        if right < used and (
-            scores[right] < scores[child]
-            or (scores[right] == scores[child] and codes[right] < codes[child])
-        ):
-            child = right
-        if scores[child] > score or (scores[child] == score and codes[child] > code):
-            break
-        scores[k], codes[k] = scores[child], codes[child]
-        k = child
-    scores[k], codes[k] = score, code
+@INLINED
+def before(score, code, other, other_code):
+    """Tell whether an entry comes before another."""
+    return score < other or (score == other and code < other_code)
 
 
-@njit(nogil=True, forceinline=True)
-def push(scores, codes, used, score, code):
+@INLINED
+def push(heap, used, score, code):
     """Add an entry to the heap of `used` entries."""
     k = used
     while k > 0:
         parent = (k - 1) >> 1
-        if scores[parent] < score or (scores[parent] == score and codes[parent] < code):
+        if not before(score, code, heap.score[parent], heap.code[parent]):
             break
-        scores[k], codes[k] = scores[parent], codes[parent]
+        heap.score[k], heap.code[k] = heap.score[parent], heap.code[parent]
         k = parent
-    scores[k], codes[k] = score, code
+    heap.score[k], heap.code[k] = score, code
 
 
-@njit(nogil=True, forceinline=True)
-def pop(scores, codes, used):
+@INLINED
+def pop(heap, used):
     """Take the least entry out of the heap of `used` entries and return its code."""
-    code = codes[0]
-    scores[0], codes[0] = scores[used - 1], codes[used - 1]
-    sift_down(scores, codes, used - 1, 0)
-    return code
+    least, last = heap.code[0], used - 1
+    score, code = heap.score[last], heap.code[last]
+    k, child = 0, 1
+    while child < last:
+        right = child + 1
+        if right < last and before(
+            heap.score[right], heap.code[right], heap.score[child], heap.code[child]
+        ):
+            child = right
+        if before(score, code, heap.score[child], heap.code[child]):
+            break
+        heap.score[k], heap.code[k] = heap.score[child], heap.code[child]
+        k, child = child, 2 * child + 1
+    heap.score[k], heap.code[k] = score, code
+    return least
 
 
-@njit(nogil=True, forceinline=True)
-def propose(scores, codes, used, partners, values, name, n):
-    """Put the best pair of a value and an older one into the heap; return its new length."""
-    first, stop = partners.range[name - n]
-    best, kept = -1, first
-    for k in range(first, stop):
+@INLINED
+def propose(heap, used, partners, slots, made, name):
+    """Put the best pair of a value made and an older one into the heap; return its new length."""
+    first = kept = partners.first[made]
+    best, least, best_value = first, np.inf, 0
+    for k in range(first, partners.stop[made]):
         value = partners.value[k]
-        if values.slots[value] >= 0:
+        if slots[value] >= 0:
             score = partners.score[k]
             partners.score[kept], partners.value[kept] = score, value
-            if best < 0 or (score, value) < (partners.score[best], partners.value[best]):
-                best = kept
+            if kept == first or before(score, value, least, best_value):
+                best, least, best_value = kept, score, value
             kept += 1
-    partners.range[name - n, 1] = kept
-    if best < 0:
+    partners.stop[made] = kept
+    if kept == first:
         return used
-    push(scores, codes, used, partners.score[best], partners.value[best] * (2 * n - 1) + name)
+    push(heap, used, least, best_value << HALF | name)
     kept -= 1
     partners.score[best], partners.value[best] = partners.score[kept], partners.value[kept]
-    partners.range[name - n, 1] = kept
+    partners.stop[made] = kept
     return used + 1
 
 
-@njit(nogil=True, forceinline=True)
-def room_for(partners, filled, values, n, made, count):
-    """Return the partners with room for `count` more; those of joined values make room."""
-    if filled + count <= len(partners.score):
-        return partners, filled
-    kept = 0
-    for k in range(made):
-        kept += partners.range[k, 1] - partners.range[k, 0] if values.slots[n + k] >= 0 else 0
-    wide = 2 * (kept + count) + 16 * n
-    moved = Partners(np.empty(wide), np.empty(wide, np.int64), partners.range)
+@INLINED
+def compacted(partners, slots, leaves, made):
+    """Forget the pairs of values that are joined; return how many there are then."""
     filled = 0
     for k in range(made):
-        if values.slots[n + k] >= 0:
-            first, stop = partners.range[k]
-            moved.range[k] = filled, filled + stop - first
+        first, stop = partners.first[k], partners.stop[k]
+        partners.first[k] = filled
+        if slots[leaves + k] >= 0:
             for old in range(first, stop):
-                moved.score[filled] = partners.score[old]
-                moved.value[filled] = partners.value[old]
+                partners.score[filled], partners.value[filled] = (
+                    partners.score[old],
+                    partners.value[old],
+                )
                 filled += 1
-    return moved, filled
+        partners.stop[k] = filled
+    return filled
