@@ -7,18 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 from contraction.arrays import Array
+from contraction.compilation import Compiled
 from contraction.execute import memory_orders, prepare
 from contraction.plans import Plan
-from contraction.reuse.passes import (
-    Route,
-    both_passes,
-    bound_messages,
-    climb,
-    conjugated,
-    descend,
-    route_of,
-)
-from contraction.reuse.slicing import sliced_passes
+from contraction.reuse.derivation import Derivation, Question, budget_of, derivation_of, derive
+from contraction.reuse.passes import Route, climb, conjugated, descend
+from contraction.reuse.tracking import is_transformed
 
 
 def differentiable_run(plan: Plan, arrays: Sequence[Any]) -> Array:
@@ -28,15 +22,32 @@ def differentiable_run(plan: Plan, arrays: Sequence[Any]) -> Array:
     been used, and makes only the derivatives asked for. Under ``create_graph`` the way up and
     down is recorded step by step, so that second and higher derivatives are exact too.
 
+    Inside `torch.func` transforms (`vmap`, `grad`, `jacrev`, ...) and forward-mode derivatives
+    the steps are PyTorch's own operations one by one, all slices at once.
+
     Raises
     ------
     MemoryBudgetError
         Value and derivatives together need more than the plan's `memory`.
     """
     values = list(arrays)
+    if is_transformed():
+        made: Array = _unsliced(plan.compiled).run(values, plan.spec, plan.memory)
+        return made
     prepare(values, plan.spec)  # conversions between dtypes are recorded by PyTorch
-    made: Array = _function().apply(plan, *values)
+    made = _function().apply(plan, *values)
     return made
+
+
+@lru_cache(maxsize=32)
+def _unsliced(compiled: Compiled) -> Compiled:
+    """Return the same tree without slices, which are added up in place."""
+    if not compiled.slices:
+        return compiled
+    return Compiled(
+        compiled.canonical, compiled.pairs, (), library=compiled.library,
+        device=compiled.device, dtype=compiled.dtype,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -49,35 +60,30 @@ def _function() -> Any:
         @staticmethod
         def forward(ctx: Any, plan: Plan, *given: Any) -> Any:
             leaves = tuple(i for i, asked in enumerate(ctx.needs_input_grad[1:]) if asked)
-            ctx.plan, ctx.leaves = plan, leaves
+            values = list(given)
+            ctx.leaves, ctx.derivation = leaves, _derivation(plan, leaves, values)
             ctx.save_for_backward(*given)
-            if plan.slices:
-                ctx.table = None
+            ctx.table = None
+            if not isinstance(route := ctx.derivation, Route):
                 return plan.run(given)
-            ctx.route = route = _route(plan, leaves, values := list(given))
-            table = climb(route, values)
+            ctx.table = table = climb(route, values)
             root = route.bound.messages.root
             result = route.bound.result(table[root])
-            if root >= len(given):
-                table[root] = None
-            ctx.table = table
-            return result.clone() if root < len(given) else result
+            if root < len(given):
+                return result.clone()
+            table[root] = None
+            return result
 
         @staticmethod
         def backward(ctx: Any, cotangent: Any) -> tuple[Any, ...]:
-            plan, leaves, given = ctx.plan, ctx.leaves, ctx.saved_tensors
-            weights = conjugated(cotangent)
+            given, derivation = ctx.saved_tensors, ctx.derivation
+            weights = conjugated(cotangent).contiguous()
             table, ctx.table = ctx.table, None  # a second call climbs again
-            if plan.slices:
-                entries = _entries(plan, given)
-                found = sliced_passes(plan, given, weights, leaves, entries, valued=False)[1]
+            if table is None or torch.is_grad_enabled():
+                memory_orders(values := list(given), "torch")  # copies what has gaps
+                found = derive(derivation, values, weights, ctx.leaves, valued=False)[1]
             else:
-                route = ctx.route
-                if table is None or torch.is_grad_enabled():
-                    memory_orders(values := list(given), "torch")  # copies what has gaps
-                    found = both_passes(route, values, weights, valued=False)[1]
-                else:
-                    found = descend(route, table, weights)
+                found = descend(derivation, table, weights)
             if cotangent.is_complex():
                 found = {i: conjugated(x) for i, x in found.items()}
             return (None, *map(found.get, range(len(given))))
@@ -85,12 +91,11 @@ def _function() -> Any:
     return Contraction
 
 
-def _route(plan: Plan, leaves: tuple[int, ...], values: list[Any]) -> Route:
+def _derivation(plan: Plan, leaves: tuple[int, ...], values: list[Any]) -> Derivation:
     """Return the steps up and down; values with gaps in memory are replaced."""
+    budget = None if plan.memory is None else budget_of(plan.memory, values, None)
     layouts = memory_orders(values, "torch")
-    bound = bound_messages(plan.spec.canonical, plan.pairs, "torch", layouts, leaves, True)
-    return route_of(bound, True, _entries(plan, values))
-
-
-def _entries(plan: Plan, values: Sequence[Any]) -> int | None:
-    return None if plan.memory is None else plan.memory // int(values[0].element_size())
+    question = Question(
+        plan.spec.canonical, plan.pairs, plan.compiled.slices, "torch", layouts, leaves, True, True
+    )
+    return derivation_of(question, budget)[0]

@@ -26,6 +26,9 @@ class Bound:
         self.loads, self.kernels, self._final = stages(program, name)
         self._finishes = {i: _finisher(f, library) for i, f in messages.finishes.items()}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bound, (self.messages, self.name)
+
     def prepared(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the table of values with the inputs as the steps want them."""
         values = [*arrays, None, *[None] * len(self.kernels)]
@@ -81,12 +84,18 @@ def _on_diagonal(x: Any, axes: tuple[int, ...], shape: tuple[int, ...], name: st
 
     `axes` gives, for each axis of the result, the axis of `x` with its label.
     """
-    xp: Any = namespace_by_name(name)
-    out = xp.zeros(shape, dtype=x.dtype, device=x.device)
-    grids = []
-    for axis, n in enumerate(x.shape):
-        spread = [1] * x.ndim
-        spread[axis] = n
-        grids.append(xp.arange(n, device=x.device).reshape(spread))
-    out[tuple(grids[axis] for axis in axes)] = x
+    if name == "torch":
+        out = x.new_zeros(shape)
+        strides = out.stride()
+    else:
+        xp: Any = namespace_by_name(name)
+        out = xp.zeros(shape, dtype=x.dtype, device=x.device)
+        strides = out.strides
+    along = [0] * x.ndim
+    for axis, stride in zip(axes, strides, strict=True):
+        along[axis] += stride
+    if name == "torch":
+        out.as_strided(x.shape, along).copy_(x)
+    else:
+        namespace_by_name(name).lib.stride_tricks.as_strided(out, x.shape, along)[...] = x
     return out

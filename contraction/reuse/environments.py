@@ -8,17 +8,8 @@ from typing import Any
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.plans import Plan
-from contraction.reuse.passes import (
-    both_passes,
-    bound_messages,
-    checked,
-    conjugated,
-    fits,
-    one,
-    route_of,
-    wanted_leaves,
-)
-from contraction.reuse.slicing import sliced_passes
+from contraction.reuse.derivation import Question, budget_of, derivation_of, derive
+from contraction.reuse.passes import checked, conjugated, one, wanted_leaves
 from contraction.units import parse_bytes
 
 
@@ -50,7 +41,8 @@ def environments(
     memory
         Bytes that the whole run may allocate, environments included: a number, or text such as
         "2GiB". Values are then freed and made again as far as that is needed, as few
-        multiply-adds as possible. By default the limit of the plan, if it has one.
+        multiply-adds as possible, and if that is not enough labels are sliced. By default the
+        limit of the plan, if it has one.
 
     Returns
     -------
@@ -66,12 +58,15 @@ def environments(
     ShapeError, BackendError, DTypeError
         As for `Plan.run`.
     MemoryBudgetError
-        `memory` is too little however much is made again; nothing was allocated.
+        `memory` is too little whatever is made again or sliced; nothing was allocated. The
+        message tells the smallest amount found that would do.
 
     Notes
     -----
     Cost: at most three times the multiply-adds of one contraction, unless `memory` is short.
     A subset of the inputs costs only the steps between them and the root and what these need.
+    In a plan with slices what is the same for several slices is done once, upwards and
+    downwards, unless `memory` has no room for it.
 
     Examples
     --------
@@ -84,7 +79,8 @@ def environments(
     >>> environments(p, [x, y, z], leaves=[1])[0][0]
     array([2., 2., 2., 2.])
     """
-    return _derived(plan, arrays, cotangent, leaves, memory, valued=False)[1]
+    _, found, wanted = _derived(plan, arrays, cotangent, leaves, memory, valued=False)
+    return [found[i] for i in wanted]
 
 
 def value_and_gradients(
@@ -112,8 +108,10 @@ def value_and_gradients(
     """
     if cotangent is not None:
         cotangent = conjugated(arrays_.as_array(cotangent, what="the cotangent"))
-    value, found = _derived(plan, arrays, cotangent, leaves, memory, valued=True)
-    return value, [conjugated(x) for x in found]
+    value, found, wanted = _derived(plan, arrays, cotangent, leaves, memory, valued=True)
+    for i in found:
+        found[i] = conjugated(found[i], owned=True)
+    return value, [found[i] for i in wanted]
 
 
 def _derived(
@@ -124,23 +122,18 @@ def _derived(
     memory: int | str | None,
     *,
     valued: bool,
-) -> tuple[Any, list[Any]]:
-    """Return the value (None unless `valued`) and the derivatives by `leaves`."""
+) -> tuple[Any, dict[int, Any], list[int]]:
+    """Return the value (None unless `valued`), the derivatives, and the `leaves` by position."""
     wanted = wanted_leaves(leaves, len(plan.spec.inputs))
-    values, cotangent, name, layouts = checked(plan.spec, arrays, cotangent)
     limit = plan.memory if memory is None else parse_bytes(memory)
-    entries = None if limit is None else limit // int(values[0].dtype.itemsize)
+    budget = None if limit is None else budget_of(limit, arrays, cotangent)
+    values, cotangent, name, layouts = checked(plan.spec, arrays, cotangent)
     every = tuple(sorted(set(wanted)))
-    if plan.slices:
-        if cotangent is None and entries is not None:
-            cotangent = one(values[0])  # as `within_memory` wants it
-        value, found = sliced_passes(plan, values, cotangent, every, entries, valued=valued)
-    else:
-        tree, weighted = (plan.spec.canonical, plan.pairs), cotangent is not None
-        bound = bound_messages(*tree, name, layouts, every, weighted)
-        if not weighted and not fits(bound, valued, entries):
-            cotangent = one(values[0])
-            bound = bound_messages(*tree, name, layouts, every, True)
-        route = route_of(bound, valued, entries)
-        value, found = both_passes(route, values, cotangent, valued=valued)
-    return value, [found[i] for i in wanted]
+    question = Question(
+        plan.spec.canonical, plan.pairs, plan.compiled.slices, name, layouts, every,
+        cotangent is not None, valued,
+    )  # fmt: skip
+    derivation, weighted = derivation_of(question, budget)
+    if weighted and cotangent is None:
+        cotangent = one(values[0])
+    return *derive(derivation, values, cotangent, every, valued=valued), wanted

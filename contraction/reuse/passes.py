@@ -12,11 +12,11 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.cost import MODELS
 from contraction.errors import BackendError, InputError, ShapeError
-from contraction.execute import is_plain, memory_orders, prepare
+from contraction.execute import Library, is_plain, memory_orders, prepare
 from contraction.program import Layouts
 from contraction.reuse.binding import Binary, Bound
 from contraction.reuse.messages import build_messages
-from contraction.reuse.retention import within_memory
+from contraction.reuse.retention import Budget, within_memory
 from contraction.reuse.schedules import Schedule, full_schedule
 from contraction.spec import Canonical, Spec
 from contraction.tree import Pairs
@@ -50,19 +50,20 @@ class Route(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def route_of(bound: Bound, valued: bool, limit: int | None) -> Route:
+def route_of(bound: Bound, valued: bool, budget: Budget | None) -> Route:
     """Return the steps for all derivatives, and for the value if `valued`; remembered.
 
-    Everything is kept where `limit` (entries) allows it.
+    Everything is kept where the budget allows it.
 
     Raises
     ------
     MemoryBudgetError
-        No order found stays within `limit`.
+        No order found stays within the budget.
     """
     schedule = _keeping_all(bound, valued)
-    if limit is not None and schedule.peak_size > limit:
-        schedule = within_memory(bound.messages, _results(bound, valued), limit)
+    if not fits(bound, valued, budget):
+        assert budget is not None
+        schedule = within_memory(bound.messages, _results(bound, valued), budget)
     first, kernels = bound.messages.inputs + 1, bound.kernels
     steps = [
         (target, *kernels[target - first], freed)
@@ -71,9 +72,11 @@ def route_of(bound: Bound, valued: bool, limit: int | None) -> Route:
     return Route(bound, schedule, tuple(steps[: schedule.turn]), tuple(steps[schedule.turn :]))
 
 
-def fits(bound: Bound, valued: bool, limit: int | None) -> bool:
-    """Tell whether everything can be kept within `limit` entries."""
-    return limit is None or _keeping_all(bound, valued).peak_size <= limit
+def fits(bound: Bound, valued: bool, budget: Budget | None) -> bool:
+    """Tell whether everything can be kept within a budget."""
+    if budget is None:
+        return True
+    return _keeping_all(bound, valued).peak_size + budget.beside <= budget.size
 
 
 @lru_cache(maxsize=128)
@@ -188,12 +191,14 @@ def _weighted(spec: Spec, values: list[Any], given: Any, name: str) -> tuple[lis
         common = str(np.result_type(*kinds))
         values = [arrays_.to(x, dtype=common) for x in values]
         cotangent = arrays_.to(cotangent, dtype=common)
-    return values, cotangent
+    return values, Library(name).contiguous(cotangent)
 
 
-def conjugated(x: Any) -> Any:
-    """Return the complex conjugate, real arrays as they are."""
+def conjugated(x: Any, *, owned: bool = False) -> Any:
+    """Return the complex conjugate, real arrays as they are; of NumPy in place if `owned`."""
     if not arrays_.is_complex(x):
         return x
+    if owned and isinstance(x, np.ndarray):
+        return np.conjugate(x, out=x)
     made = x.conj()
     return made.resolve_conj() if arrays_.namespace_name(x) == "torch" else made

@@ -36,8 +36,36 @@ COLUMNS = 9
 # its way down; WORK: multiply-adds done twice; FIRST, SECOND: the rows chosen below
 
 
-def within_memory(messages: Messages, results: Collection[int], limit: int) -> Schedule:
-    """Return the schedule with the least extra work that has at most `limit` entries alive.
+class RefusedError(MemoryBudgetError):
+    """A budget is too small; `least` would do, in entries."""
+
+    least = 0
+
+
+class Budget(NamedTuple):
+    """How much may be alive at once."""
+
+    size: int  # in entries
+    beside: int = 0  # entries of it that are taken by other things all the time
+    itemsize: int = 1  # bytes of an entry
+
+    def besides(self, entries: int) -> Budget:
+        """Return the budget when that many more entries are taken."""
+        return self._replace(beside=self.beside + entries)
+
+    def refusal(self, least: int) -> RefusedError:
+        """Return the error that tells the smallest budget that would do, in entries and bytes."""
+        refused = RefusedError(
+            f"the derivatives need at least {least:,} entries at once ({least * self.itemsize:,} "
+            f"bytes), whatever is made again or sliced, but `memory` allows {self.size:,}; "
+            "nothing was allocated. Allow more, or ask for fewer `leaves`."
+        )
+        refused.least = least
+        return refused
+
+
+def within_memory(messages: Messages, results: Collection[int], budget: Budget) -> Schedule:
+    """Return the schedule with the least extra work that stays within a budget.
 
     The messages must have been built with a cotangent. Copies of inputs count throughout.
 
@@ -48,15 +76,10 @@ def within_memory(messages: Messages, results: Collection[int], limit: int) -> S
 
     Cost: for each step of the tree some thousand combinations at most.
     """
-    base = sum(messages.sizes[: messages.inputs])
-    choice = _Branches(messages, results, limit - base).best()
+    base = sum(messages.sizes[: messages.inputs]) + budget.beside
+    choice = _Branches(messages, results, budget.size - base).best()
     if choice is None:
-        least = _Branches(messages, results, None).least()
-        raise MemoryBudgetError(
-            f"the way up and down needs at least {base + least:,} entries at once, whatever is "
-            f"made again, but `memory` allows {max(limit, 0):,}; nothing was allocated. Allow "
-            "more, ask for fewer `leaves`, or slice the plan."
-        )
+        raise budget.refusal(base + _Branches(messages, results, None).least())
     return schedule_keeping(messages, results, choice)
 
 

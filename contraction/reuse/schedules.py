@@ -16,6 +16,10 @@ class Schedule(NamedTuple):
     freed: tuple[tuple[int, ...], ...]
     peak_size: int  # most entries allocated at once, results included
     flops: int
+    peak_up: int  # the same, on the way up only
+    peak_down: int
+    waiting: int  # entries alive between the ways
+    result: int  # entries of the value of the root, if it is a result
 
 
 def full_schedule(messages: Messages, results: Collection[int]) -> Schedule:
@@ -98,7 +102,7 @@ def needed_values(messages: Messages, results: Iterable[int]) -> set[int]:
 
 
 def timed(
-    messages: Messages, up: Sequence[int], down: Sequence[int], results: Iterable[int]
+    messages: Messages, up: Sequence[int], down: Sequence[int], results: Collection[int]
 ) -> Schedule:
     """Return the schedule of `up` and then `down`, with each value freed after its last use."""
     made = [*up, *down]
@@ -112,14 +116,29 @@ def timed(
         live |= operands
     freed.reverse()
     sizes = messages.sizes
-    alive = peak = sum(sizes[: first - 1])  # copies of inputs
-    flops = 0
-    for value, dropped in zip(made, freed, strict=True):
+    alive = peak = waiting = sum(sizes[: first - 1])  # copies of inputs
+    flops = peak_up = 0
+    for k, (value, dropped) in enumerate(zip(made, freed, strict=True)):
+        if k == len(up):
+            peak_up, peak, waiting = peak, alive, alive
         step = messages.steps[value - first]
         peak = max(peak, alive + messages.beside[value - first] + step.size)
         alive += step.size - sum(sizes[v] for v in dropped)
         flops += step.flops
+    if not down:
+        peak_up, peak, waiting = peak, alive, alive
     for finish in messages.finishes.values():
         peak = max(peak, alive + finish.size)
         alive += finish.size
-    return Schedule(tuple(made), len(up), tuple(freed), peak, flops)
+    result = sizes[messages.root] if messages.root in results else 0
+    return Schedule(
+        tuple(made),
+        len(up),
+        tuple(freed),
+        max(peak, peak_up),
+        flops,
+        peak_up,
+        peak,
+        waiting,
+        result,
+    )

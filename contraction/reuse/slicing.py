@@ -1,93 +1,161 @@
-"""Slicing: the derivatives of a sum over slices, slice by slice."""
+"""Slicing: the derivatives of a sum over slices, what is the same for several of them done once."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from contraction.arrays import namespace_by_name, namespace_name
-from contraction.errors import MemoryBudgetError
 from contraction.execute import Library
-from contraction.plans import Plan
-from contraction.reuse.passes import Route, both_passes, bound_messages, route_of
-from contraction.spec import Labels
+from contraction.reuse.nesting import Fixed, Nest, Stage
+from contraction.reuse.passes import climb, descend
 
-Fixed = Mapping[Hashable, int]
+Turn = tuple[int, ...]  # where each loop stands
 
 
 def sliced_passes(
-    plan: Plan,
-    values: Sequence[Any],
-    cotangent: Any,
-    leaves: tuple[int, ...],
-    limit: int | None,
-    *,
-    valued: bool,
+    nest: Nest, values: Sequence[Any], cotangent: Any, leaves: Sequence[int], *, valued: bool
 ) -> tuple[Any, dict[int, Any]]:
     """Return the value (None unless `valued`) and the derivatives of all slices together.
 
     The derivative by an input goes to the slice of the input that it belongs to, and is added
     up over the sliced labels that the input does not have; the value likewise.
-
-    Raises
-    ------
-    MemoryBudgetError
-        The derivatives and one slice do not fit `limit`, in entries.
     """
-    spec, name = plan.spec, namespace_name(values[0])
-    route = _one_slice(plan, name, leaves, cotangent is not None, limit, valued=valued)
-    xp: Any = namespace_by_name(name)
-    like = {"dtype": values[0].dtype, "device": values[0].device}
-    found = {i: xp.zeros(spec.shapes[i], **like) for i in leaves}
-    total = xp.zeros(spec.shape, **like) if valued else None
-    contiguous = Library(name).contiguous
-    for fixed in _slices(plan):
-        places = [_place(labels, fixed) for labels in spec.inputs]
-        out = _place(spec.output, fixed)
-        pieces = [contiguous(x[place]) for x, place in zip(values, places, strict=True)]
-        part = None if cotangent is None else cotangent[out]
-        value, parts = both_passes(route, pieces, part, valued=valued)
-        for i in leaves:
-            found[i][places[i]] += parts[i]
-        if total is not None:
-            total[out] += value
-    return total, found
+    return _Run(nest, values, cotangent, valued).result(leaves)
 
 
-def _one_slice(
-    plan: Plan,
-    name: str,
-    leaves: tuple[int, ...],
-    weighted: bool,
-    limit: int | None,
-    *,
-    valued: bool,
-) -> Route:
-    """Return the steps of a slice, in which the sliced labels have size one."""
-    spec, gone = plan.spec, set(plan.slices)
-    sizes = tuple(1 if label in gone else n for label, n in spec.sizes.items())
-    canonical = spec.canonical._replace(sizes=sizes)
-    if limit is not None:
-        beside = math.prod(spec.shape) * valued
-        beside += sum(math.prod(spec.shapes[i]) for i in leaves)
-        beside += sum(math.prod(sizes[x] for x in labels) for labels in canonical.inputs)
-        if beside > limit:
-            raise MemoryBudgetError(
-                f"the derivatives of the {len(leaves)} inputs and one slice of all inputs take "
-                f"{beside:,} entries, but `memory` allows {limit:,}; nothing was allocated."
-            )
-        limit -= beside
-    bound = bound_messages(canonical, plan.pairs, name, None, leaves, weighted)
-    return route_of(bound, valued, limit)
+class _Run:
+    """A run through all slices."""
+
+    def __init__(self, nest: Nest, values: Sequence[Any], cotangent: Any, valued: bool) -> None:
+        self._nest, self._inputs, self._cotangent = nest, values, cotangent
+        self._valued = valued
+        self._name = nest.stages[-1].route.bound.name
+        self._contiguous = Library(self._name).contiguous
+        self._tables: dict[int, list[Any]] = {}  # of the parts that wait for the way down
+        self._made: dict[int, Any] = {}  # their results
+        self._sums: dict[int, Any] = {}  # of the derivatives by their results
+        self._found: dict[int, Any] = {}  # derivatives by inputs
+        self._total: Any = None
+
+    def result(self, leaves: Sequence[int]) -> tuple[Any, dict[int, Any]]:
+        """Return the value and the derivatives by `leaves`."""
+        before: Turn | None = None
+        self._up(0, ())
+        for turn in itertools.product(*map(range, self._nest.loop_sizes)):
+            moved = 0
+            if before is not None:
+                moved = next(
+                    (k for k, (i, j) in enumerate(zip(turn, before, strict=True)) if i != j), 0
+                )
+                self._down(moved + 1, before)
+            self._up(moved + 1, turn)
+            before = turn
+        if before is not None:
+            self._down(1, before)
+        self._down(0, ())
+        found = {i: self._found.get(i) for i in leaves}
+        for i, x in found.items():
+            if x is None:
+                found[i] = _zeros_beside(self._inputs[i], tuple(self._inputs[i].shape))
+        if self._total is None and self._valued:
+            self._total = _zeros_beside(self._inputs[0], self._shape())
+        return self._total, found
+
+    def _up(self, depth: int, turn: Turn) -> None:
+        """Make the parts of a depth and all deeper ones."""
+        last = self._nest.stages[-1]
+        for stage in self._nest.stages:
+            if stage.depth < depth or (not depth and stage.depth):
+                continue
+            inputs = [
+                self._piece(self._inputs[m.value], m.fixed, turn)
+                if m.given
+                else self._made[m.value]
+                for m in stage.members
+            ]
+            table = climb(stage.route, inputs)
+            bound = stage.route.bound
+            root = bound.messages.root
+            if stage is not last:
+                self._made[stage.value] = self._contiguous(bound.result(table[root]))
+            elif self._valued:
+                self._add_value(bound.result(table[root]), turn, owned=root >= len(inputs))
+            if root >= len(inputs):
+                table[root] = None
+            if stage.asked:
+                self._tables[stage.value] = table
+
+    def _down(self, depth: int, turn: Turn) -> None:
+        """Take the parts of a depth and all deeper ones down; without depth those of depth 0."""
+        for stage in reversed(self._nest.stages):
+            if stage.depth < depth or (not depth and stage.depth):
+                continue
+            table = self._tables.pop(stage.value, None)
+            self._made.pop(stage.value, None)
+            weights = self._weights(stage, turn)
+            if table is None or (weights is None and stage is not self._nest.stages[-1]):
+                continue
+            found = descend(stage.route, table, weights)
+            for k, member in enumerate(stage.members):
+                if not member.asked:
+                    continue
+                part = found.pop(k)
+                if member.given:
+                    old, shape = self._found.get(member.value), self._inputs[member.value].shape
+                    self._found[member.value] = _added(old, part, member.fixed, turn, shape)
+                else:
+                    old = self._sums.get(member.value)
+                    self._sums[member.value] = _added(old, part, (), turn, ())
+
+    def _add_value(self, made: Any, turn: Turn, *, owned: bool) -> None:
+        nest = self._nest
+        made = made.reshape(nest.piece)
+        if not owned:
+            made = made.clone() if self._name == "torch" else made.copy()
+        self._total = _added(self._total, made, nest.placed, turn, self._shape())
+
+    def _shape(self) -> tuple[int, ...]:
+        nest = self._nest
+        sizes = iter(nest.piece)
+        return tuple(next(sizes) if k is None else nest.loop_sizes[k] for k in nest.placed) or (
+            nest.piece
+        )
+
+    def _weights(self, stage: Stage, turn: Turn) -> Any:
+        """Return the derivative by the result of a part."""
+        last = self._nest.stages[-1]
+        if stage is not last:
+            return self._sums.pop(stage.value, None)
+        if self._cotangent is None:
+            return None
+        return self._piece(self._cotangent, self._nest.placed, turn)
+
+    def _piece(self, x: Any, fixed: Fixed, turn: Turn) -> Any:
+        return self._contiguous(x[_place(fixed, turn)] if fixed else x)
 
 
-def _slices(plan: Plan) -> Iterator[Fixed]:
-    ranges = [range(plan.spec.sizes[label]) for label in plan.slices]
-    for fixed in itertools.product(*ranges):
-        yield dict(zip(plan.slices, fixed, strict=True))
+def _place(fixed: Fixed, turn: Turn) -> tuple[Any, ...]:
+    return tuple(slice(None) if k is None else turn[k] for k in fixed)
 
 
-def _place(labels: Labels, fixed: Fixed) -> tuple[slice, ...]:
-    return tuple(slice(fixed[x], fixed[x] + 1) if x in fixed else slice(None) for x in labels)
+def _added(old: Any, part: Any, fixed: Fixed, turn: Turn, shape: Sequence[int]) -> Any:
+    """Return `old` (None at first) with `part` added in its place; both belong to us."""
+    if not fixed:
+        if old is None:
+            return part
+        old += part
+        return old
+    if old is None:
+        old = _zeros_beside(part, tuple(shape))
+    old[_place(fixed, turn)] += part
+    return old
+
+
+def _zeros_beside(part: Any, shape: tuple[int, ...]) -> Any:
+    """Return zeros like `part`; in PyTorch batched as it is, should it be in a `vmap`."""
+    if hasattr(part, "new_zeros"):
+        return part.new_zeros(shape)
+    xp: Any = namespace_by_name(namespace_name(part))
+    return xp.zeros(shape, dtype=part.dtype, device=part.device)

@@ -11,7 +11,7 @@ from contraction import Spec, environments, plan, value_and_gradients
 from contraction.cost import CPU
 from contraction.errors import MemoryBudgetError
 from contraction.reuse.messages import build_messages
-from contraction.reuse.retention import within_memory
+from contraction.reuse.retention import Budget, within_memory
 from contraction.reuse.schedules import (
     always_kept,
     full_schedule,
@@ -83,19 +83,19 @@ def test_no_choice_is_better(seed) -> None:
     full = full_schedule(messages, results)
     limits = sorted({peak for peak, _ in choices if peak < full.peak_size})
     for limit in rng.sample(limits, min(4, len(limits))):
-        made = within_memory(messages, results, limit)
+        made = within_memory(messages, results, Budget(limit))
         assert made.peak_size <= limit
         assert made.flops == min(flops for peak, flops in choices if peak <= limit)
     if choices[0][0] < full.peak_size:
         with pytest.raises(MemoryBudgetError, match=f"{choices[0][0]:,} entries"):
-            within_memory(messages, results, choices[0][0] - 1)
+            within_memory(messages, results, Budget(choices[0][0] - 1))
 
 
 def test_a_long_chain_needs_a_fraction() -> None:
     messages = chain(100, random.Random(0), rank=2)
     results = {messages.derivatives[i] for i in messages.finishes}
     full = full_schedule(messages, results)
-    made = within_memory(messages, results, int(0.35 * full.peak_size))
+    made = within_memory(messages, results, Budget(int(0.35 * full.peak_size)))
     assert made.peak_size <= 0.35 * full.peak_size
     assert made.flops <= 1.34 * full.flops  # everything up is done twice at most
 

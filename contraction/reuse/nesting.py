@@ -1,0 +1,232 @@
+"""Nesting: the way up and down a sliced tree, every part done once for a turn of its own loops.
+
+The tree is cut as `contraction.loops` cuts it. Going up, a part is made once for each turn of
+the loops that the inputs below it depend on, and its values wait while the inner loops run.
+Meanwhile the derivatives by its result add up, and when the inner loops are through the way down
+the part is taken once, with their sum: the adjoint of a loop that does not depend on a value is
+a sum (Griewank and Walther, Evaluating Derivatives, SIAM 2008, chapter 3).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from contraction.loops import Part, depths_of, loop_order, parts_of, sliced_canonical
+from contraction.program import BUFFER
+from contraction.reuse.passes import Route, bound_messages, route_of
+from contraction.reuse.retention import Budget
+from contraction.spec import Canonical
+from contraction.tree import Pairs, Tree, build_tree
+
+Fixed = tuple[int | None, ...]  # for each axis the loop that fixes it; empty if none does
+
+
+class Member(NamedTuple):
+    """An input of a part: one of the whole tree, or the result of another part."""
+
+    value: int
+    given: bool
+    fixed: Fixed
+    copied: int  # entries of the copy that makes a slice contiguous
+    size: int  # entries of the result of another part
+    asked: bool  # whether an input below it is differentiated by
+
+
+class Stage(NamedTuple):
+    """One part of the tree with its steps up and down."""
+
+    value: int
+    depth: int
+    members: tuple[Member, ...]
+    route: Route
+    asked: bool
+
+
+class Nest(NamedTuple):
+    """All parts, outer ones first, and what a run has alive at once."""
+
+    stages: tuple[Stage, ...]
+    loop_sizes: tuple[int, ...]
+    placed: Fixed  # for each axis of the result
+    piece: tuple[int, ...]  # the shape of the result of a slice
+    peak_size: int
+
+
+class Way(NamedTuple):
+    """What is asked of a sliced tree."""
+
+    canonical: Canonical
+    pairs: Pairs
+    slices: tuple[int, ...]
+    name: str  # of the library
+    dense: tuple[bool, ...]  # which inputs lie in C order
+    leaves: tuple[int, ...]
+    weighted: bool
+    valued: bool
+
+
+@lru_cache(maxsize=64)
+def nest_of(way: Way, budget: Budget | None) -> Nest:
+    """Return the parts of a sliced tree with their steps; remembered.
+
+    Within a budget nothing is shared between slices where that takes too much memory, and in
+    a slice values are made again as `within_memory` finds.
+
+    Raises
+    ------
+    MemoryBudgetError
+        The derivatives and one slice do not fit the budget.
+    """
+    loops = loop_order(way.canonical, way.pairs, [x for x in way.slices if _is_wide(way, x)])
+    depths = depths_of(way.canonical, way.pairs, loops)
+    made = _nest(way, loops, depths, None)
+    if budget is None or made.peak_size <= budget.size - budget.beside:
+        return made
+    flat = [len(loops)] * len(depths)
+    alone = _nest(way, loops, flat, None)
+    only = alone.stages[0].route.schedule
+    return _nest(way, loops, flat, budget.besides(alone.peak_size - only.peak_size))
+
+
+def _is_wide(way: Way, label: int) -> bool:
+    return way.canonical.sizes[label] != 1
+
+
+def _nest(way: Way, loops: Sequence[int], depths: Sequence[int], budget: Budget | None) -> Nest:
+    canonical = way.canonical
+    inner = sliced_canonical(canonical, loops)
+    tree = build_tree(inner, way.pairs)
+    asked = [False] * len(tree.legs)
+    for i in way.leaves:
+        asked[i] = True
+    for k, pair in enumerate(tree.pairs):
+        asked[len(tree.leaves) + k] = asked[pair.left] or asked[pair.right]
+    parts = sorted(parts_of(tree, inner, depths), key=lambda part: (part.depth, part.value))
+    stages: list[Stage] = []
+    for part in parts:
+        made = {stage.value for stage in stages}
+        stages.append(_stage(way, loops, tree, inner, part, asked, made, budget))
+    place = {label: k for k, label in enumerate(loops)}
+    sizes = tuple(canonical.sizes[x] for x in loops)
+    nest = Nest(
+        tuple(stages),
+        sizes,
+        _fixed(canonical.output, place),
+        tuple(canonical.sizes[x] for x in inner.output),
+        0,
+    )
+    return nest._replace(peak_size=_peak(way, nest))
+
+
+def _fixed(labels: Sequence[int], place: dict[int, int]) -> Fixed:
+    fixed = tuple(place.get(x) for x in labels)
+    return fixed if any(k is not None for k in fixed) else ()
+
+
+def _stage(
+    way: Way,
+    loops: Sequence[int],
+    tree: Tree,
+    inner: Canonical,
+    part: Part,
+    asked: Sequence[bool],
+    made: Collection[int],
+    budget: Budget | None,
+) -> Stage:
+    count, root = len(tree.leaves), part.value == len(tree.legs) - 1
+    place = {label: k for k, label in enumerate(loops)}
+    members, held = [], []
+    for value in part.members:
+        given = value < count and value not in made
+        labels = inner.inputs[value] if given else tree.legs[value]
+        size = math.prod(inner.sizes[x] for x in labels)
+        fixed = _fixed(way.canonical.inputs[value], place) if given else ()
+        copied = size if given and _is_copied(way, value, fixed) else 0
+        members.append(Member(value, given, fixed, copied, 0 if given else size, asked[value]))
+        held.append(labels)
+    output = tree.legs[part.value]
+    if root:  # labels of size one may have been dropped by other parts
+        there = {x for labels in held for x in labels}
+        output = tuple(x for x in inner.output if x in there)
+    wanted = tuple(k for k, member in enumerate(members) if member.asked)
+    weighted = way.weighted or not root
+    bound = bound_messages(
+        _numbered(held, output, inner.sizes), part.pairs, way.name, None, wanted, weighted
+    )
+    route = route_of(bound, way.valued or not root, budget)
+    return Stage(part.value, part.depth, tuple(members), route, asked[part.value])
+
+
+def _is_copied(way: Way, value: int, fixed: Fixed) -> bool:
+    if not way.dense[value]:
+        return True
+    sizes = [way.canonical.sizes[x] for x in way.canonical.inputs[value]]
+    wide = [k for k, n in zip(fixed, sizes, strict=True) if n != 1] if fixed else []
+    outer = sum(k is not None for k in wide)
+    return any(k is None for k in wide[:outer])
+
+
+def _numbered(
+    members: Sequence[tuple[int, ...]], output: tuple[int, ...], sizes: Sequence[int]
+) -> Canonical:
+    number: dict[int, int] = {}
+    inputs = tuple(tuple(number.setdefault(x, len(number)) for x in labels) for labels in members)
+    return Canonical(inputs, tuple(number[x] for x in output), tuple(sizes[x] for x in number))
+
+
+def _peak(way: Way, nest: Nest) -> int:
+    """Return the most entries alive in a run, the derivatives included."""
+    canonical = way.canonical
+
+    def size_of(labels: Sequence[int]) -> int:
+        return math.prod(canonical.sizes[x] for x in labels)
+
+    leaves = {m.value: s.depth for s in nest.stages for m in s.members if m.given and m.asked}
+    summed = [size_of(canonical.inputs[i]) for i, depth in leaves.items() if depth]
+    pieces = [size_of(canonical.output)] if way.valued and nest.loop_sizes else []
+    alive = peak = sum(summed) + sum(pieces)
+    held: dict[int, int] = {}
+    for stage in nest.stages:
+        schedule = stage.route.schedule
+        copies = sum(member.copied for member in stage.members)
+        if stage is nest.stages[-1] and way.weighted and nest.placed:
+            copies += math.prod(nest.piece)
+        peak = max(peak, alive + copies + schedule.peak_up)
+        own = sum(m.size for m in stage.members if m.asked)  # the sums of derivatives
+        held[stage.value] = copies + schedule.waiting
+        alive += held[stage.value] + own if stage.asked else schedule.result
+    for stage in reversed(nest.stages):
+        if not stage.asked:
+            continue
+        schedule = stage.route.schedule
+        adding = _adding(way, nest, stage)
+        peak = max(peak, alive - schedule.waiting + schedule.peak_down + adding)
+        alive -= held[stage.value]
+        alive += sum(
+            size_of(canonical.inputs[m.value])
+            for m in stage.members
+            if m.given and m.asked and not stage.depth
+        )
+    return max(peak, alive)
+
+
+def _adding(way: Way, nest: Nest, stage: Stage) -> int:
+    """Return the entries that NumPy buffers to add what a part makes to what is there."""
+    finishes, most = stage.route.bound.messages.finishes, 0
+    for k, member in enumerate(stage.members):
+        if member.asked and stage.depth:
+            turned = finishes[k].axes is not None
+            most = max(most, _buffers(member.fixed, turned, math.prod(finishes[k].shape)))
+    if way.valued and stage is nest.stages[-1]:
+        turned = stage.route.bound.messages.final.axes is not None
+        most = max(most, _buffers(nest.placed, turned, math.prod(nest.piece)))
+    return most
+
+
+def _buffers(fixed: Fixed, turned: bool, entries: int) -> int:
+    inner = any(b is not None and a is None for a, b in itertools.pairwise(fixed))
+    return (2 * inner + turned) * min(BUFFER, entries)
