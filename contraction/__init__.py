@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contraction.truncation import Truncation as Truncation
     from contraction.tuning import tune as tune
     from contraction.workers.cluster import Dask as Dask
+    from contraction.workers.devices import Devices as Devices
     from contraction.workers.processes import Processes as Processes
     from contraction.workers.running import contract_with as contract_with
     from contraction.workers.running import resume_contraction as resume_contraction
@@ -64,6 +65,7 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.truncation": ["Truncation"],
         "contraction.tuning": ["tune"],
         "contraction.workers.cluster": ["Dask"],
+        "contraction.workers.devices": ["Devices"],
         "contraction.workers.processes": ["Processes"],
         "contraction.workers.running": ["contract_with", "resume_contraction"],
         "contraction.workers.schedulers": ["Serial", "Threads"],

@@ -115,7 +115,7 @@ def qr(x: Array) -> tuple[Array, Array]:
     """
     import torch
 
-    Q, R = torch.linalg.qr(_shared(x))
+    Q, R = torch.linalg.qr(shared(x))
     return _rows_in_order(Q), _rows_in_order(R)
 
 
@@ -129,7 +129,7 @@ def triangle(x: Array) -> Array:
     """
     import torch
 
-    R: Array = _rows_in_order(torch.linalg.qr(_shared(x), mode="r")[1])
+    R: Array = _rows_in_order(torch.linalg.qr(shared(x), mode="r")[1])
     return R
 
 
@@ -143,15 +143,22 @@ def svd(x: Array) -> tuple[Array, Array, Array]:
     """
     import torch
 
-    U, s, Vh = torch.linalg.svd(_shared(x), full_matrices=False)
+    U, s, Vh = torch.linalg.svd(shared(x), full_matrices=False)
     return _rows_in_order(U), _rows_in_order(s), _rows_in_order(Vh)
 
 
-def _shared(x: Any) -> Any:
+def shared(x: Any) -> Any:
     """Return a NumPy array as a tensor of the same memory, or of a copy that torch can read.
 
     It refuses negative strides and those that are no whole number of entries, and warns of
     memory that may not be written to.
+
+    Examples
+    --------
+    >>> x = np.zeros(2)
+    >>> shared(x)[0] = 1.0
+    >>> x.tolist()
+    [1.0, 0.0]
     """
     import torch
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -47,6 +47,10 @@ class Blueprint(ABC):
         """Return the job of these arrays."""
 
     @abstractmethod
+    def for_library(self, library: str, move: Callable[[Any], Any]) -> Blueprint:
+        """Return the same job for arrays of a library, where `move` brings arrays."""
+
+    @abstractmethod
     def kernels(self) -> tuple[Any, ...]:
         """Return all that decides how the results are computed, as nested tuples."""
 
@@ -73,6 +77,10 @@ class Slices(Blueprint):
         kept = dict(zip(self.kept, arrays[first:], strict=True))
         job = SliceJob(self.program, inputs, kept, self.library, self.like)
         return SlicesJob(job, boxes_of(self.program))
+
+    def for_library(self, library: str, move: Callable[[Any], Any]) -> Blueprint:
+        """Return the same slices for arrays of a library, where `move` brings arrays."""
+        return replace(self, library=library, like=move(self.like))
 
     def kernels(self) -> tuple[Any, ...]:
         """Return the loop program."""
@@ -144,6 +152,10 @@ class Branches(Blueprint):
     def build(self, arrays: Sequence[Any]) -> Job:
         """Return the job of these inputs."""
         return BranchesJob(self.cut, self.library, arrays)
+
+    def for_library(self, library: str, move: Callable[[Any], Any]) -> Blueprint:
+        """Return the same branches for arrays of a library."""
+        return replace(self, library=library)
 
     def kernels(self) -> tuple[Any, ...]:
         """Return the pieces and the rest."""

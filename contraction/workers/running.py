@@ -54,7 +54,7 @@ def contract_with(
     arrays
         One array for each input. With a folder, and for processes and clusters, NumPy arrays.
     scheduler
-        Who does it: `Serial`, `Threads`, `Processes` or `Dask`; by default `Serial()`.
+        Who does it: `Serial`, `Threads`, `Processes`, `Devices` or `Dask`; by default `Serial()`.
     folder
         A folder that keeps the result of every task that is done, new or from an earlier call
         with the same plan and arrays, which is then gone on with. When all is done it holds
