@@ -15,8 +15,8 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from contraction.buffers import BUFFER
 from contraction.loops import Part, depths_of, loop_order, parts_of, sliced_canonical
-from contraction.program import BUFFER
 from contraction.reuse.passes import Route, bound_messages, route_of
 from contraction.reuse.retention import Budget
 from contraction.spec import Canonical
