@@ -96,9 +96,11 @@ def write_with(
         if target.exists():
             shutil.copymode(target, name)
         os.replace(name, target)
-    except BaseException:  # also an interrupt: nothing half-written stays behind
+    except BaseException as error:  # also an interrupt: nothing half-written stays behind
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(name)):
+            error.filename = str(target)  # a full disk names no file, the others a temporary one
         raise
     sync_folder(target.parent)
 

@@ -177,9 +177,10 @@ class RunFolder:
                     return None
                 stream.seek(0)
                 found: NDArray[Any] = np.load(stream, allow_pickle=False)
-                return found
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        self._tidy()  # a process killed in the midst of it could not
+        return found
 
     def finish(self, manifest: Manifest, result: NDArray[Any]) -> None:
         """Write the result, and then remove what led to it."""
@@ -187,9 +188,14 @@ class RunFolder:
         with open(self.path / RESULT, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         write_text(self.path / RESULT_FACTS, json.dumps({"key": manifest.key, "sha256": digest}))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what led to the result."""
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
-        with suppress(OSError):
-            (self.path / INPUTS).unlink()
+        for path in (self.path / INPUTS, *self.path.glob(".*.tmp")):
+            with suppress(OSError):
+                path.unlink()
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

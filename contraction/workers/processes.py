@@ -111,7 +111,7 @@ class Seats:
         self._order, self._attempts = order, attempts
         self._free: SimpleQueue[Seat] = SimpleQueue()
         self._closed = Event()
-        self._seats = [Seat(self._closed) for _ in range(count)]
+        self._seats = [Seat(self._closed, order.path.parent) for _ in range(count)]
         for seat in self._seats:
             self._free.put(seat)
 
@@ -155,8 +155,8 @@ class Seats:
 class Seat:
     """One worker process at a time."""
 
-    def __init__(self, closed: Event) -> None:
-        self._closed, self._lock, self._pool = closed, Lock(), None
+    def __init__(self, closed: Event, scratch: Path) -> None:
+        self._closed, self._scratch, self._lock, self._pool = closed, scratch, Lock(), None
 
     def call(self, order: Order, task: int) -> bool:
         """Have the worker do a task; False if it died over it."""
@@ -187,6 +187,6 @@ class Seat:
                 raise WorkerError("the workers were sent home.")
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
-                    1, initializer=begin, initargs=(os.getpid(),), env=ONE_THREAD
+                    1, initializer=begin, initargs=(os.getpid(), self._scratch), env=ONE_THREAD
                 )
             return self._pool

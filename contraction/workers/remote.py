@@ -6,6 +6,7 @@ This module is all that a worker imports of ours, with NumPy: it starts quickly.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -46,13 +47,18 @@ def _job(order: Order) -> Job:
     return order.blueprint.build(read_arrays(order.path, order.table))
 
 
-def begin(parent: int) -> None:
-    """Set up a worker process: interrupts are its parent's business, whose end is its own."""
+def begin(parent: int, scratch: Path) -> None:
+    """Set up a worker process: interrupts are its parent's business, whose end is its own.
+
+    A parent that was killed could not remove its scratch folder; its workers do.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, scratch), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, scratch: Path) -> None:
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
+    for _ in range(3):  # what other workers write in the meantime goes with the next
+        shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)

@@ -92,9 +92,8 @@ def write_result(
         "dtype": stored.dtype,
         "shape": stored.shape,
         "axes": stored.axes,
-        "sha256": hashlib.sha256(content).hexdigest(),
     }
-    text = json.dumps(facts).encode()
+    text = json.dumps({**facts, "sha256": _checksum(facts, content)}).encode()
     head = text.ljust(max(HEADER, -(-(len(text) + 1) // ALIGNED) * ALIGNED) - 1) + b"\n"
 
     def fill(stream: BinaryIO) -> None:
@@ -120,11 +119,18 @@ def read_result(path: Path, key: str) -> NDArray[Any] | None:
             if size != len(head) + _nbytes(stored):
                 return None
             buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        if hashlib.sha256(memoryview(buffer)[len(head) :]).hexdigest() != facts["sha256"]:
+        if facts.pop("sha256") != _checksum(facts, memoryview(buffer)[len(head) :]):
             return None
         return _array(buffer, stored)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _checksum(facts: dict[str, Any], content: Any) -> str:
+    """Return a hash of an array and of all that is said about it."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    found.update(content)
+    return found.hexdigest()
 
 
 def write_plainly(path: Path, fill: Callable[[BinaryIO], None]) -> None:

@@ -1,5 +1,6 @@
 """A file has its old content or its new content, never a part of it."""
 
+import errno
 import os
 
 import pytest
@@ -34,6 +35,15 @@ def test_failure_leaves_the_old_file_and_no_debris(tmp_path, error):
         atomic.write_with(path, write)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    def write(stream):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.bin'"):
+        atomic.write_with(tmp_path / "a.bin", write)
+    assert not os.listdir(tmp_path)
 
 
 def test_a_check_that_fails_keeps_the_old_file(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,9 +116,21 @@ def test_every_job_gives_the_bits_of_the_plan(canonical, slices: int, rnd: rando
         assert got.shape == spec.shape
 
 
-@pytest.mark.parametrize("output", ["", "ts"])
-def test_threads_and_processes_agree(output: str) -> None:
+@pytest.mark.parametrize(
+    ("output", "dtype"),
+    [
+        ("ts", "complex64"),
+        pytest.param("", "float64", marks=pytest.mark.slow),
+        pytest.param("s", "float32", marks=pytest.mark.slow),
+        pytest.param("t", "complex128", marks=pytest.mark.slow),
+    ],
+)
+def test_threads_and_processes_agree(output: str, dtype: str) -> None:
     plan, arrays = chain(output=output)
+    kinds = (
+        zip(arrays, [1, 1j] * 3, strict=True) if "complex" in dtype else ((x, 1) for x in arrays)
+    )
+    arrays = [(x * factor).astype(dtype) for x, factor in kinds]
     arrays[1] = np.asfortranarray(arrays[1])
     arrays[2] = arrays[2][::-1]
     want = run_alone(plan, arrays)
@@ -129,6 +142,7 @@ def test_threads_and_processes_agree(output: str) -> None:
         progress=lambda done, total: seen.append((done, total)),
     )
     np.testing.assert_array_equal(got, want)
+    assert got.dtype == want.dtype == dtype
     np.testing.assert_array_equal(contract_with(plan, arrays, scheduler=Threads(workers=2)), want)
     assert seen == [(k + 1, 30) for k in range(30)]
     got[...] = 0  # a result of its own, that may be written to
@@ -377,13 +391,13 @@ def test_killed_workers_change_no_bit() -> None:
     want = run_alone(plan, arrays)
     killed: list[int] = []
     for seed in range(20):
-        with killing(seed, (0.3, 0.6), 3 - len(killed)) as now:
+        with killing(seed, (0.3, 0.6), 2 - len(killed)) as now:
             got = contract_with(plan, arrays, scheduler=Processes(workers=2, attempts=50))
         np.testing.assert_array_equal(got, want)
         killed += now
-        if len(killed) >= 3:
+        if len(killed) >= 2:
             break
-    assert len(killed) >= 3
+    assert len(killed) >= 2
 
 
 @linux
@@ -437,7 +451,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, scheduler) -> None:
     folder = tmp_path / "run"
     with pytest.raises(StoppedError):
         contract_with(plan, arrays, scheduler=scheduler, folder=folder, progress=stop_after(7))
-    parts = sorted((folder / "parts").iterdir())
+    parts = sorted((folder / "parts").glob("*.part"))  # a worker may have been at another
     assert 7 <= len(parts) < 30
     before = {part: part.stat().st_mtime_ns for part in parts}
     with pytest.raises(StoppedError):
@@ -466,6 +480,123 @@ def test_damaged_parts_are_done_again(tmp_path_factory, data: st.DataObject) -> 
         del content[data.draw(st.integers(0, len(content) - 1)) :]
     part.write_bytes(content)
     np.testing.assert_array_equal(resume_contraction(folder), run_alone(plan, arrays))
+
+
+CRASH = """
+import builtins, os, sys
+from pathlib import Path
+from test_workers import chain
+from contraction import contract_with
+
+plan, arrays = chain(4, 4, (2, 2))
+step, root = 0, Path(sys.argv[1])
+os.fsync = lambda handle: None  # processes crash here, not machines
+
+
+def ending(call, *args, **kwargs):
+    global step
+    step += 1
+    if step == last:
+        os._exit(42)
+    return call(*args, **kwargs)
+
+
+class Stream:
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        return self.stream.__exit__(*what)
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, content):
+        global step
+        step += 1
+        if step == last:
+            content = memoryview(content).cast("B")
+            self.stream.write(content[: len(content) // 2])
+            self.stream.flush()
+            os._exit(42)
+        return self.stream.write(content)
+
+
+def opened(path, mode="r", *args, **kwargs):
+    stream = real(path, mode, *args, **kwargs)
+    return Stream(stream) if "x" in mode or "w" in mode else stream
+
+
+last, code = 0, 42
+while code == 42:
+    last += 1
+    if child := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        continue
+    for name in ("replace", "fsync", "unlink", "rmdir", "mkdir"):
+        setattr(os, name, lambda *a, call=getattr(os, name), **k: ending(call, *a, **k))
+    real, builtins.open = open, opened
+    contract_with(plan, arrays, folder=root / str(last))
+    os._exit(0)
+print(last, code)
+"""
+
+
+@linux
+def test_a_crash_at_any_step_loses_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    plan, arrays = chain(4, 4, (2, 2))
+    paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    steps, code = map(int, done.stdout.split())
+    assert code == 0
+    assert steps > 50
+    want = run_alone(plan, arrays)
+    for folder in (tmp_path / str(step) for step in range(1, steps)):
+        np.testing.assert_array_equal(contract_with(plan, arrays, folder=folder), want)
+        left = {path.name for path in folder.iterdir()}
+        assert left == {"manifest.json", "result.npy", "result.json", "lock"}
+
+
+def test_flipped_bits_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    plan, arrays = chain(4, 4, (3, 2))
+    with pytest.raises(StoppedError):
+        contract_with(plan, arrays, folder=tmp_path / "begun", progress=stop_after(3))
+    contract_with(plan, arrays, folder=tmp_path / "done")
+    want, rnd, folder = run_alone(plan, arrays), random.Random(0), tmp_path / "run"
+    refused = 0
+    for k in range(120):
+        shutil.copytree(tmp_path / ("begun" if k % 3 else "done"), folder)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        path = rnd.choice([path for path in files if path.name != "lock"])
+        content = bytearray(path.read_bytes())
+        content[rnd.randrange(len(content))] ^= 1 << rnd.randrange(8)
+        path.write_bytes(content)
+        try:
+            np.testing.assert_array_equal(resume_contraction(folder), want)
+        except CheckpointError:
+            refused += 1
+        shutil.rmtree(folder)
+    assert 20 < refused < 100
+
+
+def test_a_part_with_another_order_of_bytes_is_done_again(tmp_path: Path) -> None:
+    plan, arrays = chain(4, 4, (3, 2))
+    with pytest.raises(StoppedError):
+        contract_with(plan, arrays, folder=tmp_path, progress=stop_after(3))
+    part = tmp_path / "parts" / "000001.part"
+    part.write_bytes(part.read_bytes().replace(b"<f8", b">f8", 1))  # one bit
+    np.testing.assert_array_equal(resume_contraction(tmp_path), run_alone(plan, arrays))
 
 
 def test_parts_of_another_job_are_not_taken(tmp_path: Path) -> None:
@@ -538,7 +669,7 @@ sys.path.insert(0, sys.argv[2])
 from test_workers import chain
 from contraction import Processes, Serial, contract_with
 plan, arrays = chain(110, 8, (16, 8))
-chosen = Processes(workers=2) if sys.argv[3] == "processes" else Serial()
+chosen = Processes(workers=2, scratch=sys.argv[4]) if sys.argv[3] == "processes" else Serial()
 print("begun", flush=True)
 contract_with(plan, arrays, scheduler=chosen, folder=sys.argv[1])
 print("done", flush=True)
@@ -553,6 +684,8 @@ def test_the_end_of_the_main_process_loses_nothing(tmp_path: Path, sign: signal.
     plan, arrays = chain(110, 8, (16, 8))
     folder = tmp_path / "run"
     code = [sys.executable, "-c", SCRIPT, str(folder), str(Path(__file__).parent), "processes"]
+    (tmp_path / "scratch").mkdir()
+    code.append(str(tmp_path / "scratch"))
     paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])
     with subprocess.Popen(
         code,
@@ -581,6 +714,7 @@ def test_the_end_of_the_main_process_loses_nothing(tmp_path: Path, sign: signal.
     while any(Path(f"/proc/{pid}").exists() for pid in workers):  # they see it and end
         assert time.monotonic() < until
         time.sleep(0.05)
+    assert not list((tmp_path / "scratch").iterdir())
     done = {part: part.stat().st_mtime_ns for part in (folder / "parts").glob("*.part")}
     assert 4 <= len(done) < 64
     with pytest.raises(StoppedError):
@@ -643,7 +777,7 @@ def test_no_cluster_is_said_soon() -> None:
     with pytest.raises(DeviceError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         contract_with(plan, arrays, scheduler=Dask(address="tcp://127.0.0.1:9", timeout=0.5))
     assert time.monotonic() - start < 20
-    with pytest.raises(DeviceError, match="no Dask scheduler"):
+    with pytest.raises(DeviceError, match="no address of a Dask scheduler"):
         contract_with(plan, arrays, scheduler=Dask(address="nonsense://x", timeout=0.5))
 
 
