@@ -17,23 +17,26 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
+import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from contraction.atomic import write_text
-from contraction.cache_folder import cache_folder, wanted_folder
+from contraction.cache_folder import wanted_folder
 from contraction.errors import BackendError
 
 MODULES = ("contraction.search.annealing_numba", "contraction.search.greedy_numba")
 SOURCES = ("*_numba.py", "greedy_network.py")  # beside this file: what compiled code consists of
+FOLDER = "kernels"  # in the cache folder
 MARKER = "complete.txt"
 KEPT = 8  # sets of kernels that stay in the cache folder: other versions, other processors
 LOADING = 1.0  # seconds of search from which loading the kernels pays
@@ -72,11 +75,17 @@ def load(name: str) -> ModuleType | None:
     return _load(name, wanted_folder()) if ready() else None
 
 
-def compile_kernels() -> float:
+def compile_kernels(progress: Callable[[float], None] | None = None) -> float:
     """Compile what the searches can run faster compiled, for this and all later processes.
 
     The code is kept in the cache folder (environment variable `TNET_CACHE`). Where it is there
-    already this returns at once.
+    already and can be loaded, this returns at once. Processes that compile at the same time do
+    not disturb each other: each puts a complete set in place when it is done.
+
+    Parameters
+    ----------
+    progress
+        Called with the share of the work that is done, from 0 to 1.
 
     Returns
     -------
@@ -86,33 +95,104 @@ def compile_kernels() -> float:
     Raises
     ------
     BackendError
-        numba is not installed, or cannot keep what it compiled.
+        numba is not installed, does not work, or cannot keep what it compiled.
     """
     start = time.perf_counter()
-    if ready():
-        return time.perf_counter() - start
-    if importlib.util.find_spec("numba") is None:
+    tell = progress or _ignore
+    tell(0.0)
+    with _LOCK:
+        if not all(load(name) for name in MODULES):
+            _check_numba()
+            made = _unfinished_folder()
+            try:
+                _compile_all(made, tell)
+                _put_in_place(made, made.parent / _key())
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+            _is_complete.cache_clear()
+            _load.cache_clear()
+    tell(1.0)
+    return time.perf_counter() - start
+
+
+def _ignore(share: float) -> None:
+    """Take note of nothing."""
+
+
+def _check_numba() -> None:
+    """Import numba, or raise `BackendError`."""
+    try:
+        importlib.import_module("numba")
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise BackendError(f"numba is installed but incomplete: {error}.") from error
         raise BackendError(
             "compiled kernels need numba, which is not installed; "
             "install it with `pip install 'tnet[fast]'`."
-        )
-    folder = cache_folder() / "kernels" / _key()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _LOCK:
-        for name in MODULES:
-            _compile(name, folder)
-        write_text(folder / MARKER, "\n".join(MODULES) + "\n")
-        _forget_old(folder)
-        _is_complete.cache_clear()
-        _load.cache_clear()
-    return time.perf_counter() - start
+        ) from error
+    except Exception as error:  # versions of NumPy or LLVM that do not go together
+        raise BackendError(
+            f"numba is installed but cannot be imported ({error}); install a version of it that "
+            "goes with this NumPy, or remove it: everything works without."
+        ) from error
+
+
+def _unfinished_folder() -> Path:
+    """Return a new folder for kernels, which only this user may write to."""
+    import tempfile  # not needed by any search
+
+    parent = wanted_folder() / FOLDER
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="unfinished-", dir=parent))
+    except OSError as error:
+        raise BackendError(
+            f"compiled kernels cannot be kept in {parent} ({error}); "
+            "set TNET_CACHE to a folder that can be written to."
+        ) from error
+
+
+def _compile_all(folder: Path, tell: Callable[[float], None]) -> None:
+    kernels = [
+        (module, function)
+        for module in map(importlib.import_module, MODULES)
+        for function in module.SIGNATURES
+    ]
+    for done, (module, function) in enumerate(kernels):
+        tell(done / len(kernels))
+        _compile(module, function, folder)
+    write_text(folder / MARKER, "\n".join(MODULES) + "\n")
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Give a complete set of kernels its name; one that is there already makes way."""
+    for _ in range(3):  # another process may put its own in place at the same moment
+        with contextlib.suppress(OSError):
+            made.rename(folder)
+            break
+        with contextlib.suppress(OSError):
+            folder.rename(made.with_name(f"old-{made.name}"))
+        shutil.rmtree(made.with_name(f"old-{made.name}"), ignore_errors=True)
+    _forget_old(folder)
 
 
 @lru_cache(maxsize=8)
 def _is_complete(folder: Path) -> bool:
+    """Tell whether all kernels lie in a cache folder, put there by this user."""
     if importlib.util.find_spec("numba") is None:
         return False
-    return (folder / "kernels" / _key() / MARKER).is_file()
+    try:
+        return _is_own(folder / FOLDER / _key()) and (folder / FOLDER / _key() / MARKER).is_file()
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return False
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether nobody else can have put code into a folder: it is run as it is."""
+    if not hasattr(os, "geteuid"):
+        return True
+    told = folder.stat()
+    return told.st_uid == os.geteuid() and not told.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @lru_cache(maxsize=1)
@@ -148,9 +228,12 @@ def _processor() -> str:
 @lru_cache(maxsize=16)
 def _load(name: str, folder: Path) -> ModuleType | None:
     with _LOCK:
-        module = importlib.import_module(name)
+        try:
+            module = importlib.import_module(name)
+        except Exception:  # a numba that does not go with this NumPy; plain Python serves
+            return None
         for function in module.SIGNATURES:
-            if not _restore(module, function, folder / "kernels" / _key()):
+            if not _restore(module, function, folder / FOLDER / _key()):
                 return None
     return module
 
@@ -174,22 +257,25 @@ def _restore(module: ModuleType, function: str, folder: Path) -> bool:
     return True
 
 
-def _compile(name: str, folder: Path) -> None:
-    module = importlib.import_module(name)
-    for function in module.SIGNATURES:
-        dispatcher = getattr(module, function)
-        types = _types(module, function)
-        if types not in dispatcher.overloads:
-            dispatcher.disable_compile(False)
-            dispatcher.compile(types)
-            dispatcher.disable_compile()
-        cache = _cache_of(dispatcher, folder)
+def _compile(module: ModuleType, function: str, folder: Path) -> None:
+    """Compile one kernel, keep it and see that it can be loaded."""
+    dispatcher = getattr(module, function)
+    types = _types(module, function)
+    if types not in dispatcher.overloads:
+        dispatcher.disable_compile(False)
+        dispatcher.compile(types)
+        dispatcher.disable_compile()
+    cache = _cache_of(dispatcher, folder)
+    try:
         cache.save_overload(types, dispatcher.overloads[types])
-        if cache.load_overload(types, dispatcher.targetctx) is None:
-            raise BackendError(
-                f"numba cannot keep the code of {name}.{function} in {folder}; "
-                "set TNET_CACHE to a folder that can be written to."
-            )
+        kept = cache.load_overload(types, dispatcher.targetctx)
+    except OSError as error:
+        raise BackendError(f"compiled kernels cannot be kept in {folder} ({error}).") from error
+    if kept is None:
+        raise BackendError(
+            f"numba cannot keep the code of {module.__name__}.{function} in {folder}; "
+            "set TNET_CACHE to a folder that can be written to."
+        )
 
 
 def _types(module: ModuleType, function: str) -> tuple[Any, ...]:
@@ -220,7 +306,11 @@ def _numba_cache_at(folder: Path) -> Iterator[None]:
 
 
 def _forget_old(folder: Path) -> None:
-    others = [path for path in folder.parent.iterdir() if path != folder]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in others[KEPT - 1 :]:
+    """Remove all but the newest few sets of kernels beside a folder."""
+    others = []
+    for path in folder.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process may have removed it
+            others.append((path.stat().st_mtime, path))
+    others = sorted(other for other in others if other[1] != folder)
+    for _, path in others[: -(KEPT - 1)]:
         shutil.rmtree(path, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 import textwrap
@@ -54,7 +55,9 @@ COUNTED = """
                 refused = "No matching definition" in str(error)
     print(was_ready, value, refused, len(recorder.buffer))
     if "compile" in sys.argv:
-        assert compiled.compile_kernels() > 0.0
+        told = []
+        assert compiled.compile_kernels(told.append) > 0.0
+        assert told[0] == 0.0 and told[-1] == 1.0 and told == sorted(told)
         print(compiled.ready(), compiled.load("some_kernels").doubled(np.arange(5.0)))
 """
 
@@ -94,21 +97,71 @@ def test_the_key_covers_all_that_compiled_code_consists_of() -> None:
 
 
 @numba_only
-def test_damaged_code_is_not_ready_code(tmp_path) -> None:
+def test_damaged_code_is_not_used_and_is_compiled_again(tmp_path) -> None:
     (tmp_path / "some_kernels.py").write_text(textwrap.dedent(KERNELS))
     run(COUNTED, "compile", folder=tmp_path)
-    for damage in (b"", b"\x80\x04broken"):
-        for path in (tmp_path / "cache" / "kernels").rglob("*.nb[ic]"):
-            path.write_bytes(damage)
-        assert run(COUNTED, folder=tmp_path) == ["True None None 0"]
-    for path in (tmp_path / "cache" / "kernels").rglob("*.nbi"):
+    kernels = tmp_path / "cache" / "kernels"
+    for path in kernels.rglob("*.nb[ic]"):
+        path.write_bytes(b"\x80\x04broken")
+    assert run(COUNTED, "compile", folder=tmp_path) == ["True None None 0", "True 20.0"]
+    for path in kernels.rglob("*.nbi"):
         path.unlink()
     assert run(COUNTED, folder=tmp_path) == ["True None None 0"]
+    (folder,) = kernels.iterdir()  # nothing unfinished stays behind
+    folder.chmod(0o777)
+    if hasattr(os, "geteuid"):  # anybody may have put code there
+        asked = "from contraction.search import compiled; print(compiled.ready())"
+        assert run(asked, folder=tmp_path) == ["False"]
+
+
+@numba_only
+@pytest.mark.slow
+def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path) -> None:
+    (tmp_path / "some_kernels.py").write_text(textwrap.dedent(KERNELS))
+    code = textwrap.dedent(COUNTED)
+    environment = {
+        "TNET_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}",
+    }
+    command = [sys.executable, "-c", code, "compile"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.communicate()[0].endswith("True 20.0\n")
+    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1
+
+
+def test_a_numba_that_cannot_be_imported_is_said_to_be_so(tmp_path) -> None:
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('needs another NumPy')")
+    code = """
+        from contraction.search import compiled
+        compiled._is_complete = lambda folder: True
+        print(compiled.ready(), [compiled.load(name) for name in compiled.MODULES])
+        try:
+            compiled.compile_kernels()
+        except compiled.BackendError as error:
+            print("needs another NumPy" in str(error))
+    """
+    none = [None] * len(compiled.MODULES)
+    assert run(code, folder=tmp_path) == [f"True {none}", "True"]
+
+
+@numba_only
+def test_kernels_that_cannot_be_kept_are_not_compiled(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TNET_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(compiled, "_compile_all", None)
+    with pytest.raises(BackendError, match="TNET_CACHE"):
+        compiled.compile_kernels()
 
 
 def test_without_numba_plain_python_serves(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TNET_CACHE", str(tmp_path))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "numba", None)
     compiled._is_complete.cache_clear()
     assert not compiled.ready()
     assert not compiled.worthwhile(100.0)
