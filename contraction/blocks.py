@@ -151,7 +151,9 @@ def _block(
     for step in (first, second):
         less = 0
         for value, view in ((step.left, step.view_left), (step.right, step.view_right)):
-            if (view.copied or view.last) and (value in once or _in_order(view, seen[value])):
+            cut = cuts.get(value)
+            dense = (cut is None or cut[0] == 1) and _in_order(view, seen[value])
+            if (view.copied or view.last) and (value in once or dense):
                 less += narrow.size(value)
         made.append(step._replace(twins=False, copies=step.copies - less))
     return made[0], made[1]

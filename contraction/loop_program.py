@@ -20,6 +20,7 @@ from contraction.tree import Pairs, build_tree
 
 GAPS = (-1,)  # instead of a permutation: the memory of the array is dense in no order of its axes
 HUGE = 1 << 900  # slices above which all numbers of them are alike
+TURN, TAKE = 5e-7, 1e-7  # seconds of a turn of the loops, and of one slice of an input
 CHUNKS = 64  # into how many pieces the slices are cut at most
 
 
@@ -286,7 +287,7 @@ def _totals(
     times = repeats(sizes)
     flops = sum(p.program.flops * times[p.depth] for p in parts)
     turns = [min(n, HUGE) for n in times]  # as floats
-    seconds = sum(p.program.seconds * turns[p.depth] for p in parts)
+    seconds = sum((p.program.seconds + _fetching(p, model)) * turns[p.depth] for p in parts)
     written = sum(
         (p.program.write_size + sum(t.size for t in p.takes)) * times[p.depth] for p in parts
     )
@@ -295,9 +296,18 @@ def _totals(
     if not loops:
         return made._replace(peak_size=parts[-1].peak_size)
     piece = math.prod(slot)
-    seconds += turns[-1] * model.multiply(piece, piece, across=False)
+    seconds += turns[-1] * (TURN + model.multiply(piece, piece, across=False))
     written += times[-1] * piece
     return made._replace(write_size=written, seconds=seconds, peak_size=peak_of_loops(made))
+
+
+def _fetching(part: LoopPart, model: CostModel) -> float:
+    """Return the seconds in which a part comes by its slices of the inputs."""
+    if not part.depth:
+        return 0.0
+    taken = sum(any(loop is not None for loop in take.fixed) for take in part.takes)
+    copied = sum(model.copy(min(t.size, HUGE), 1) for t in part.takes if t.copied)
+    return TAKE * taken + copied
 
 
 def peak_of_loops(made: LoopProgram, owned: Sequence[int] = ()) -> int:

@@ -95,6 +95,11 @@ def _needed(step: Step, library: str) -> int:
     return work
 
 
+def workspace(steps: Sequence[Step], library: str) -> list[int]:
+    """Return the entries that each step needs at most beside its operands and its result."""
+    return [max(peak_size((), [step], library=library) - step.size, 0) for step in steps]
+
+
 def free_memory(library: str = "numpy", device: str = "cpu") -> int:
     """Return the bytes that arrays of a library can take on a device now.
 

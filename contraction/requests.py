@@ -14,13 +14,15 @@ from contraction.compilation import Compiled
 from contraction.cost import model_for
 from contraction.errors import MemoryBudgetError
 from contraction.loops import sliced_canonical
+from contraction.memory import workspace
 from contraction.search.objectives import Objective
 from contraction.search.portfolio import ALL_TREES, search_pairs
 from contraction.spec import Canonical
-from contraction.squeezing import squeezed
+from contraction.squeezing import Task, squeezed, thinned
 from contraction.tree import Pairs, build_tree, check_pairs, order_for_memory
 
 Progress: TypeAlias = Callable[[float, float], None]
+LARGE = 4000  # labels times steps above which slices that were searched for are left as they are
 MANY = 2000  # inputs above which only a few plans are remembered, for they are large
 
 
@@ -89,17 +91,20 @@ def _compiled(request: Request) -> Compiled:
         check_pairs(request.path, len(canonical.inputs))
         pairs, slices = request.path, request.slices
     found = _lowered(request, pairs, slices)
-    peak = _peak(found)
-    if peak <= limit:
+    if found.counts.peak_size > limit:
+        found = _ordered(request, found)
+    fits = found.counts.peak_size <= limit
+    if fits and (set(slices) <= set(request.slices) or len(slices) * len(pairs) > LARGE):
         return found
-    if request.path is not None:
-        tree = build_tree(sliced_canonical(canonical, slices), pairs)
-        pairs = order_for_memory(tree)
     model = model_for(request.library, device=request.device, dtype=request.dtype)
-    slices, least = squeezed(canonical, pairs, slices, limit, model, library=request.library)
+    task = Task(canonical, found.pairs, limit, model, request.library)
+    if fits:
+        fewer = thinned(task, slices, request.slices)
+        return found if len(fewer) == len(slices) else _lowered(request, found.pairs, fewer)
+    slices, least = squeezed(task, slices, request.slices)
     if least > limit:
         _refuse(request, least, "the least that was found to do is")
-    return _lowered(request, pairs, slices)
+    return _lowered(request, found.pairs, slices)
 
 
 _compiled_many = lru_cache(maxsize=4)(_compiled.__wrapped__)
@@ -149,8 +154,13 @@ def _lowered(request: Request, pairs: Pairs, slices: tuple[int, ...]) -> Compile
     )
 
 
-def _peak(found: Compiled) -> int:
-    return found.counts.peak_size
+def _ordered(request: Request, found: Compiled) -> Compiled:
+    """Return a plan with its steps in the order of least memory, all that they need counted."""
+    tree = build_tree(sliced_canonical(request.canonical, found.slices), found.pairs)
+    orders = {order_for_memory(tree)}
+    orders.add(order_for_memory(tree, workspace(found.program.steps, request.library)))
+    others = [_lowered(request, pairs, found.slices) for pairs in orders - {found.pairs}]
+    return min([found, *others], key=lambda one: one.counts.peak_size)
 
 
 def _refuse(request: Request, entries: int, what: str) -> None:

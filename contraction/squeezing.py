@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from contraction.cost import CostModel
-from contraction.loop_program import fitting_loops
+from contraction.loop_program import LoopProgram, fitting_loops
 from contraction.loops import loop_order, sliced_canonical
 from contraction.spec import Canonical
 from contraction.tree import Pairs, Tree, build_tree
@@ -14,27 +15,50 @@ from contraction.tree import Pairs, Tree, build_tree
 TRIED = 12  # labels of the largest steps that are compared for each slice
 
 
+class Task(NamedTuple):
+    """A tree that has to fit."""
+
+    canonical: Canonical
+    pairs: Pairs
+    max_size: float  # entries that may be alive at once
+    model: CostModel
+    library: str = "numpy"
+
+    def lowered(self, slices: Sequence[int]) -> LoopProgram:
+        """Return the program with some labels sliced."""
+        canonical, pairs = self.canonical, self.pairs
+        loops = loop_order(canonical, pairs, slices)
+        return fitting_loops(
+            canonical, pairs, loops, self.model, library=self.library, max_size=self.max_size
+        )
+
+
 def squeezed(
-    canonical: Canonical,
-    pairs: Pairs,
-    slices: Sequence[int],
-    max_size: float,
-    model: CostModel,
-    *,
-    library: str = "numpy",
+    task: Task, slices: Sequence[int], wanted: Sequence[int] = ()
 ) -> tuple[tuple[int, ...], int]:
-    """Return labels to slice so that a tree fits, `slices` among them, and the peak reached.
+    """Return labels to slice so that a tree fits, and the peak reached.
 
     Each time the label goes that lowers the memory most for what it adds to the work (Gray and
-    Kourtis, Quantum 5, 410 (2021), section 4.3). When nothing is left to slice and the tree
-    still does not fit, the best that was found is returned: look at the peak.
+    Kourtis, Quantum 5, 410 (2021), section 4.3); in the end those come back without which it
+    fits, too. When nothing is left to slice and the tree still does not fit, the best that was
+    found is returned: look at the peak.
 
-    Cost: for each label sliced, a few passes over the tree.
+    Parameters
+    ----------
+    task
+        The tree and what it has to fit.
+    slices
+        Labels to begin with.
+    wanted
+        Those that stay sliced.
+
+    Cost: for each label sliced, a few passes over the tree and one lowering.
     """
+    canonical, pairs = task.canonical, task.pairs
     chosen = list(slices)
     best: tuple[int, ...] = tuple(chosen)
-    least = _peak(canonical, pairs, chosen, max_size, model, library)
-    while least > max_size:
+    least = task.lowered(chosen).peak_size
+    while least > task.max_size:
         tree = build_tree(sliced_canonical(canonical, chosen), pairs)
         before = _rough_peak(tree), _work(tree)
         tried = []
@@ -44,10 +68,36 @@ def squeezed(
         if not tried:
             break
         chosen.append(-max(tried)[1])
-        peak = _peak(canonical, pairs, chosen, max_size, model, library)
+        peak = task.lowered(chosen).peak_size
         if peak < least:
             best, least = tuple(chosen), peak
+    if least <= task.max_size:
+        best = thinned(task, best, wanted)
+        least = task.lowered(best).peak_size
     return best, least
+
+
+def thinned(task: Task, slices: Sequence[int], wanted: Sequence[int] = ()) -> tuple[int, ...]:
+    """Return the slices of a tree that fits without those that it fits without, too.
+
+    The largest go first, and only where the estimated time falls; those `wanted` stay. Cost: one
+    lowering for each label, and as many again for each label that goes.
+    """
+    left = list(slices)
+    tried: list[int] = []
+    sizes = task.canonical.sizes
+    spare = sorted(set(left).difference(wanted), key=lambda x: (-sizes[x], x))
+    seconds = task.lowered(left).seconds if spare else 0.0
+    while spare:
+        label = spare.pop(0)
+        fewer = [x for x in left if x != label]
+        other = task.lowered(fewer)
+        if other.peak_size <= task.max_size and other.seconds <= seconds:
+            left, seconds = fewer, other.seconds
+            spare, tried = [*tried, *spare], []
+        else:
+            tried.append(label)
+    return tuple(left)
 
 
 def _candidates(tree: Tree) -> list[int]:
@@ -91,16 +141,3 @@ def _rough_peak(tree: Tree) -> int:
         peak = max(peak, alive)
         alive -= size[pair.left] + size[pair.right]
     return peak
-
-
-def _peak(
-    canonical: Canonical,
-    pairs: Pairs,
-    slices: Sequence[int],
-    max_size: float,
-    model: CostModel,
-    library: str,
-) -> int:
-    loops = loop_order(canonical, pairs, slices)
-    program = fitting_loops(canonical, pairs, loops, model, library=library, max_size=max_size)
-    return program.peak_size

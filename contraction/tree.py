@@ -155,11 +155,18 @@ def check_pairs(pairs: Sequence[Sequence[int]], count: int) -> None:
             used[value] = True
 
 
-def order_for_memory(tree: Tree) -> Pairs:
+def order_for_memory(tree: Tree, work: Sequence[int] = ()) -> Pairs:
     """Return the same tree with its steps ordered so that little is alive at once.
 
     Of the two branches under a step the one whose peak exceeds its result by more is made
     first (Sethi and Ullman 1970). The inputs belong to the caller and count nothing.
+
+    Parameters
+    ----------
+    tree
+        The tree.
+    work
+        For each step the entries that it needs beside its operands and its result, if known.
     """
     count = len(tree.leaves)
     size = [0] * count + [tree.size(count + k) for k in range(len(tree.pairs))]
@@ -170,7 +177,7 @@ def order_for_memory(tree: Tree) -> Pairs:
         if peak[second] - size[second] > peak[first] - size[first]:
             first, second = second, first
         children.append((first, second))
-        both = size[first] + size[second] + size[count + k]
+        both = size[first] + size[second] + size[count + k] + (work[k] if work else 0)
         peak.append(max(peak[first], size[first] + peak[second], both))
     return reorder(children, count)
 

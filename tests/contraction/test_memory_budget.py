@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import random
 import tracemalloc
 from functools import cache
@@ -13,33 +14,54 @@ import pytest
 from contraction import Plan, Spec, blocks, einsum, plan
 from contraction.errors import InputError, MemoryBudgetError, PlanError
 from contraction.memory import available_memory, free_memory, memory_limit
+from contraction.slices import slice_job
+from contraction.tree import build_tree, order_for_memory
 from contraction.units import parse_share
 from strategies import NAMESPACES
 
-OWN = 16_000  # bytes of Python's own objects in a run
+# Bytes of Python's own objects in a run, which no budget counts: the views of a few steps, the
+# lists of values, and for sliced runs a few closures for each input. Measured: 1 to 2 kB without
+# slices, 4 to 9 kB with them, whatever the sizes.
+OWN = 10_000
 SEEN = 100_000  # bytes from which a prediction is held against what was measured
+EXACT = np.lib.NumpyVersion(np.__version__) >= "2.3.0"  # older ones choose buffers otherwise
 
 
 @cache
 def network(seed: int) -> Spec:
-    """A random network whose intermediates take more than its inputs: some MB at most."""
+    """A random network of small sizes whose intermediates take more than its inputs."""
+    return _random_network(seed, range(3, 9), [2, 3, 4, 6, 8, 12], 3e4)
+
+
+@cache
+def wide_network(seed: int) -> Spec:
+    """A random network of fewer inputs and larger sizes."""
+    return _random_network(seed, range(2, 7), [2, 3, 5, 8, 16, 24, 48, 64, 100], 1.3e4)
+
+
+def _random_network(seed: int, counts: range, lengths: list[int], least: float) -> Spec:
     rng = random.Random(seed)
     while True:
-        count = rng.randint(3, 8)
+        count = rng.choice(counts)
         inputs: list[list[str]] = [[] for _ in range(count)]
         sizes = {}
         for k in range(rng.randint(count, 2 * count)):
             label = f"x{k}"
-            sizes[label] = rng.choice([2, 3, 4, 6, 8, 12])
+            sizes[label] = rng.choice(lengths)
             for holder in rng.sample(range(count), min(count, rng.choice([1, 2, 2, 2, 3]))):
                 inputs[holder].append(label)
+        for labels in inputs:
+            rng.shuffle(labels)
         inputs = [labels for labels in inputs if labels]
-        output = rng.sample(sorted(sizes), rng.randint(0, 3))
+        output = rng.sample(sorted(sizes), rng.randint(0, 3) if len(sizes) > 2 else 0)
         spec = Spec(inputs, output, sizes)
-        if max(map(math.prod, [*spec.shapes, spec.shape])) > 300_000:
+        if max(map(math.prod, [*spec.shapes, spec.shape])) > 500_000:
+            continue
+        rough = plan(spec, objective="flops")
+        if rough.peak_size < least / 4 or rough.flops > 1e8:
             continue
         free = plan(spec)
-        if 3e4 < free.peak_size < 6e5 and free.flops < 5e7:
+        if least < free.peak_size < 1e6 and free.flops < 5e7:
             return spec
 
 
@@ -74,17 +96,17 @@ def traced_peak(call) -> int:
     return peak - before
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_no_run_takes_more_than_its_budget(block) -> None:
-    for seed in range(10 * block, 10 * block + 10):
-        spec = network(seed)
+def check_peaks(specs) -> int:
+    """Run plans under random budgets, check what they allocate, and count them."""
+    measured = 0
+    for seed, spec in specs:
         budget = int(8 * plan(spec).peak_size * random.Random(seed).uniform(0.15, 1.1))
         try:
             p = plan(spec, memory=budget)
         except MemoryBudgetError:
             continue  # as far as it knows nothing fits
         assert 8 * p.peak_size <= budget
-        if p.num_slices > 300:
+        if p.num_slices > 1000:
             continue
         xs = arrays_of(spec, seed)
         predicted = p.peak_bytes(xs)
@@ -93,9 +115,25 @@ def test_no_run_takes_more_than_its_budget(block) -> None:
                 p.run(xs)
             continue
         peak = traced_peak(lambda p=p, xs=xs: p.run(xs))
+        measured += 1
         assert peak <= budget + OWN, (seed, peak, budget)
+        if EXACT:
+            assert peak <= predicted + OWN, (seed, peak, predicted)
         if predicted > SEEN:
-            assert 0.9 * predicted <= peak <= 1.1 * predicted + OWN, (seed, peak, predicted)
+            assert 0.9 * predicted <= peak <= 1.1 * predicted, (seed, peak, predicted)
+    return measured
+
+
+def test_no_run_takes_more_than_its_budget() -> None:
+    assert check_peaks((seed, wide_network(seed)) for seed in range(150)) >= 90
+    assert check_peaks((seed, network(seed)) for seed in range(25)) >= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_no_run_of_a_thousand_takes_more_than_its_budget(block) -> None:
+    assert check_peaks((s, wide_network(s)) for s in range(100 * block, 100 * block + 100)) >= 50
+    assert check_peaks((s, network(s)) for s in range(60 * block, 60 * block + 60)) >= 40
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -236,3 +274,38 @@ def test_plans_of_strangers_are_checked() -> None:
             Plan.from_dict({**data, **damage})
     without = {k: v for k, v in data.items() if k not in ("version", "library", "device", "dtype")}
     assert Plan.from_dict({**without, "memory": None}).slices == p.slices
+
+
+def test_no_more_is_sliced_than_must_be() -> None:
+    p = plan("abc,bcd,dae->e", [(30,) * 3] * 3, memory="7kB")
+    assert p.num_slices <= 900
+    assert p.peak_size <= 875
+    xs = [np.random.default_rng(i).standard_normal((30, 30, 30)) for i in range(3)]
+    want = np.einsum("abc,bcd,dae->e", *xs, optimize=True)
+    np.testing.assert_allclose(p.run(xs), want, atol=1e-9 * np.abs(want).max())
+    assert plan("abc,bcd,dae->e", [(30,) * 3] * 3, memory="7kB", slices="b").slices != ()
+
+
+def test_labels_asked_for_stay_sliced() -> None:
+    p = plan("abc,bcd,dae->e", [(30,) * 3] * 3, memory="7kB", slices="bc")
+    assert {"b", "c"} <= set(p.slices)
+
+
+def test_the_order_of_steps_knows_what_they_need() -> None:
+    # two branches with results of 4: the second needs 100 entries beside them, and goes first
+    canonical = Spec(["ab", "bc", "cd", "da"], "", dict.fromkeys("abcd", 2)).canonical
+    tree = build_tree(canonical, ((0, 1), (2, 3), (4, 5)))
+    assert order_for_memory(tree) == ((0, 1), (2, 3), (4, 5))
+    assert order_for_memory(tree, [0, 100, 0]) == ((2, 3), (0, 1), (4, 5))
+
+
+def test_a_job_keeps_no_copied_input() -> None:
+    # an input with gaps is copied, used once before the loops, and gone while they run
+    p = plan("xab,bc,cd->ad", [(50, 4, 30), (30, 60), (60, 5)], slices="c")
+    gapped = np.random.default_rng(0).standard_normal((50, 4, 30, 2))[..., 0]
+    others = [np.ones((30, 60)), np.ones((60, 5))]
+    job = slice_job(p, [gapped, *others])
+    assert len(pickle.dumps(job)) < 8 * gapped.size / 2
+    np.testing.assert_allclose(
+        job.run(0, job.count), np.einsum("xab,bc,cd->ad", gapped, *others), rtol=1e-9, atol=1e-9
+    )
