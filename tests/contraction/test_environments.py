@@ -1,5 +1,7 @@
 """Environments against the definition: a contraction is linear in each input, so unit inputs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from contraction import Spec, environments, plan, value_and_gradients
 from contraction.errors import BackendError, InputError, ShapeError
+from contraction.reuse.derivation import Question, derivation_of
 from contraction.reuse.passes import bound_messages, route_of
 from contractions import by_units, full, random_arrays, specs
 from strategies import NAMESPACES, seeds
@@ -150,3 +153,84 @@ def test_refusals() -> None:
 
         with pytest.raises(BackendError, match="torch"):
             environments(p, xs, cotangent=torch.ones(2, 4))
+
+
+@given(specs(max_inputs=5), seeds, st.data())
+def test_differences_in_long_double(spec, seed, data) -> None:
+    """A contraction is linear in each input: central differences have no truncation error."""
+    arrays, cotangent = random_arrays(spec, seed)
+    made = environments(plan(spec), arrays, cotangent=cotangent)
+    wide = [x.astype(np.longdouble) for x in arrays]
+    leaf = data.draw(st.integers(0, len(arrays) - 1))
+    step = np.longdouble(0.5)
+    for place in np.ndindex(arrays[leaf].shape):
+        ends = []
+        for sign in (1, -1):
+            moved = wide[leaf].copy()
+            moved[place] += sign * step
+            others = [moved if i == leaf else x for i, x in enumerate(wide)]
+            ends.append(np.sum(full(spec, others) * cotangent))
+        want = float((ends[0] - ends[1]) / (2 * step))
+        assert made[leaf][place] == pytest.approx(want, rel=1e-8, abs=1e-12)
+
+
+def test_a_complex_step_gives_all_derivatives_along_a_line() -> None:
+    """The imaginary part of f(x + i h v) / h is exact for h far below the rounding of x."""
+    p = plan(chains(5, 4, 3))
+    xs, _ = random_arrays(p.spec, 0)
+    lines, _ = random_arrays(p.spec, 1)
+    h = 1e-100
+    slope = p.run([x + 1j * h * v for x, v in zip(xs, lines, strict=True)]).imag / h
+    found = environments(p, xs)
+    want = sum(np.sum(e * v) for e, v in zip(found, lines, strict=True))
+    assert slope == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+@pytest.mark.parametrize("slices", ["", "a", "ab", "c"])
+@pytest.mark.parametrize("empty", ["a", "b", "c", "abc"])
+def test_labels_of_size_zero(empty, slices, namespace) -> None:
+    sizes = {x: 0 if x in empty else 2 for x in "abc"}
+    spec = Spec(["ab", "bc", "aa", "c"], "c", sizes)
+    arrays, cotangent = random_arrays(spec, 0, "float64", namespace)
+    p = plan(spec, slices=slices)
+    value, found = value_and_gradients(p, arrays, cotangent)
+    assert tuple(value.shape) == spec.shape
+    assert not np.asarray(value).any()
+    for leaf, made in enumerate(found):
+        want = by_units(spec, arrays, cotangent, leaf)
+        np.testing.assert_allclose(np.asarray(made), want, atol=1e-12)
+
+
+@given(specs(sizes=(0, 1, 2)), seeds)
+def test_sizes_from_zero(spec, seed) -> None:
+    arrays, cotangent = random_arrays(spec, seed)
+    for leaf, made in enumerate(environments(plan(spec), arrays, cotangent=cotangent)):
+        np.testing.assert_allclose(made, by_units(spec, arrays, cotangent, leaf), atol=1e-9)
+
+
+def test_what_slices_have_in_common_is_done_once() -> None:
+    count, size = 12, 5
+    spec = Spec([[i, i + 1] for i in range(count)], [0, count], dict.fromkeys(range(13), 3))
+    sizes = {**spec.sizes, 1: size}
+    spec = Spec(spec.inputs, spec.output, sizes)
+    path = [(11, 10), *((count + k, 9 - k) for k in range(count - 2))]
+    p = plan(spec, path=path, slices=[1])
+    question = (p.spec.canonical, p.pairs, p.compiled.slices, "numpy", None, tuple(range(count)))
+    nest, _ = derivation_of(Question(*question, True, False), None)
+    steps = [(len(stage.route.up) + len(stage.route.down), stage.depth) for stage in nest.stages]
+    inner = sum(steps for steps, depth in steps if depth)
+    assert {depth for _, depth in steps} == {0, 1}
+    assert inner <= 6  # of some thirty
+
+
+def test_a_diagonal_takes_no_indices() -> None:
+    spec = Spec(["aab", "b"], "a", {"a": 40, "b": 30})
+    arrays, cotangent = random_arrays(spec, 0)
+    p = plan(spec)
+    environments(p, arrays, cotangent=cotangent)
+    tracemalloc.start()
+    environments(p, arrays, cotangent=cotangent)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * 8 * 40 * 40 * 30

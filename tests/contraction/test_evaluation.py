@@ -1,5 +1,9 @@
 """Evaluations: the same numbers as a run from nothing, and no more steps than needed."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -122,3 +126,32 @@ def test_refusals() -> None:
 
         with pytest.raises(BackendError, match="torch"):
             now.replace({1: torch.ones(3, 4, dtype=torch.float64)})
+
+
+def test_an_evaluation_can_be_pickled_and_copied() -> None:
+    p = plan("ab,bc,ca->", [(2, 3), (3, 4), (4, 2)])
+    xs, _ = random_arrays(p.spec, 0)
+    now = Evaluation.start(p, xs)
+    want = now.environment(1)
+    for other in (pickle.loads(pickle.dumps(now)), copy.deepcopy(now), copy.copy(now)):
+        np.testing.assert_array_equal(other.environment(1), want)
+        changed = other.replace({0: 2 * xs[0]})
+        assert float(changed.result) == pytest.approx(2 * float(now.result))
+    np.testing.assert_array_equal(now.environment(1), want)
+
+
+def test_many_threads_share_one_evaluation() -> None:
+    p = plan(overlap(12))
+    xs, _ = random_arrays(p.spec, 0)
+    want = environments(p, xs)
+    now = Evaluation.start(p, xs)
+
+    def ask(i):
+        other = now.replace({i: xs[i]})
+        return i, now.environment(i), other.environment(i), other.result
+
+    with ThreadPoolExecutor(8) as pool:
+        for i, made, again, result in pool.map(ask, [*range(len(xs))] * 4):
+            np.testing.assert_allclose(made, want[i], rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(again, want[i], rtol=1e-10, atol=1e-12)
+            assert float(result) == pytest.approx(float(p.run(xs)))

@@ -1,5 +1,8 @@
 """Gradients of plans in PyTorch: checked by its own tools, to second order, sliced and complex."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 
@@ -104,3 +107,89 @@ def test_only_what_is_asked_for_is_made() -> None:
     mixed = [xs[0].detach().to(torch.complex128), *xs[1:]]
     (real,) = torch.autograd.grad(p.run(mixed), [xs[1]], cotangent.to(torch.complex128))
     torch.testing.assert_close(real, want[0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of PyTorch itself
+@pytest.mark.parametrize("slices", ["", "b", "ac"])
+def test_transforms_of_functions(slices) -> None:
+    spec = CASES["chain"]
+    p = plan(spec, slices=slices)
+    xs, _ = tensors(spec, "float64")
+    first, *rest = (x.detach() for x in xs)
+
+    def run(x):
+        return p.run([x, *rest])
+
+    def squared(x):
+        return (run(x) ** 2).sum()
+
+    want = torch.autograd.functional.jacobian(run, first)
+    torch.testing.assert_close(torch.func.jacrev(run)(first), want)
+    torch.testing.assert_close(torch.func.jacfwd(run)(first), want)
+    torch.testing.assert_close(
+        torch.func.hessian(squared)(first), torch.autograd.functional.hessian(squared, first)
+    )
+    many = torch.stack([first, 2 * first, -first])
+    torch.testing.assert_close(torch.vmap(run)(many), torch.stack([run(x) for x in many]))
+    tracked = torch.vmap(lambda x: p.run([x, *xs[1:]]))(many)
+    assert tracked.requires_grad
+    weights = torch.randn(3, *spec.shape, dtype=torch.float64)
+    batched = torch.autograd.grad(p.run(xs), xs, weights, is_grads_batched=True)
+    for k, weight in enumerate(weights):
+        for made, same in zip(batched, torch.autograd.grad(p.run(xs), xs, weight), strict=True):
+            torch.testing.assert_close(made[k], same)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of PyTorch itself
+def test_forward_mode_of_tracked_tensors() -> None:
+    spec = CASES["chain"]
+    p = plan(spec)
+    xs, _ = tensors(spec, "float64")
+    line = torch.ones_like(xs[0])
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(xs[0], line)
+        made = torch.autograd.forward_ad.unpack_dual(p.run([dual, *xs[1:]])).tangent
+    torch.testing.assert_close(made, p.run([line, *xs[1:]]))
+
+
+def test_inference_mode_records_nothing() -> None:
+    xs, _ = tensors(CASES["chain"], "float64")
+    with torch.inference_mode():
+        assert plan(CASES["chain"]).run(xs).is_inference()
+
+
+def test_an_input_changed_in_place_is_noticed() -> None:
+    xs, cotangent = tensors(CASES["chain"], "float64")
+    copies = [x * 1 for x in xs]
+    made = plan(CASES["chain"]).run(copies)
+    copies[1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        made.backward(cotangent)
+
+
+def test_nothing_outlives_the_graph() -> None:
+    xs, _ = tensors(CASES["ring"], "float64")
+    alive = [weakref.ref(x) for x in xs]
+    gc.disable()
+    try:
+        made = plan(CASES["ring"]).run(xs)
+        slopes = torch.autograd.grad(made, xs, create_graph=True)
+        sum(x.sum() for x in slopes).backward()
+        for x in xs:
+            x.grad = None
+        del made, slopes, x, xs
+        assert [ref() for ref in alive] == [None] * 3
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("count", [600, pytest.param(5000, marks=pytest.mark.slow)])
+def test_a_deep_tree_twice(count) -> None:
+    spec = Spec([[i, i + 1] for i in range(count)], [0, count], dict.fromkeys(range(count + 1), 2))
+    p = plan(spec, path=[(0, 1), *((count + k, k + 2) for k in range(count - 2))])
+    x = torch.eye(2, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(p.run([x] * count).sum(), x, create_graph=True)
+    torch.testing.assert_close(slope, torch.full((2, 2), float(count), dtype=torch.float64))
+    (second,) = torch.autograd.grad(slope.sum(), x)
+    want = 2.0 * count * (count - 1)  # for every two of the factors all entries once
+    torch.testing.assert_close(second, torch.full((2, 2), want, dtype=torch.float64))

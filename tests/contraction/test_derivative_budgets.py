@@ -1,0 +1,116 @@
+"""Derivatives within a budget: on random plans the measured peak stays within what was allowed."""
+
+import random
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from contraction import Spec, environments, plan, value_and_gradients
+from contraction.errors import MemoryBudgetError
+
+PYTHON = 40_000  # bytes of objects that are no arrays
+
+
+def network(rng) -> Spec:
+    """Random: chords, open labels, a hyperedge, a diagonal."""
+    count = rng.randint(3, 12)
+    inputs, sizes = [[] for _ in range(count)], {}
+    for i in range(1, count + rng.randint(0, 3)):
+        near = rng.randrange(max(0, i - 3), i) if i < count else 0
+        for end in (i, near) if i < count else rng.sample(range(count), 2):
+            inputs[end].append(i)
+        sizes[i] = rng.choice([6, 10, 16, 24])
+    opened = [("open", i) for i in range(rng.randint(0, 2))]
+    for label in opened:
+        rng.choice(inputs).append(label)
+        sizes[label] = rng.choice([4, 8, 12])
+    if rng.random() < 0.2:
+        rng.choice(inputs).append(1)
+    for labels in inputs:
+        rng.shuffle(labels)
+    return Spec(inputs, opened, sizes)
+
+
+def arrays_for(spec, rng):
+    """Arrays that need copies: gaps, several dtypes, whole numbers."""
+    draw = np.random.default_rng(rng.randrange(1 << 30))
+    made = [draw.standard_normal(shape) for shape in spec.shapes]
+    kind = rng.choice(["plain", "plain", "gaps", "single", "turned"])
+    for i, x in enumerate(made):
+        if kind == "plain" or rng.random() < 0.5:
+            continue
+        if kind == "gaps":
+            wide = np.zeros(tuple(2 * n for n in x.shape))
+            made[i] = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+            made[i][...] = x
+        else:
+            made[i] = x.astype("float32") if kind == "single" else x.T.copy().T
+    return made, draw.standard_normal(spec.shape)
+
+
+def peak_of(call) -> int:
+    call()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def check(seed: int) -> bool:
+    """Tell whether the network was large enough to say anything."""
+    rng = random.Random(seed)
+    p = plan(network(rng))
+    spec = p.spec
+    if not 1e4 < p.peak_size < 2e5:
+        return False
+    if rng.random() < 0.3:
+        label = max(spec.sizes, key=lambda x: (sum(x in held for held in spec.inputs), str(x)))
+        p = plan(spec, path=p.pairs, slices=[label])
+    arrays, cotangent = arrays_for(spec, rng)
+    leaves = None if rng.random() < 0.6 else rng.sample(range(len(arrays)), 2)
+    derive = value_and_gradients if rng.random() < 0.5 else environments
+
+    def run(memory=None):
+        return derive(p, arrays, cotangent=cotangent, leaves=leaves, memory=memory)
+
+    everything = peak_of(run)
+    want = run()
+    limit = int(everything * rng.uniform(0.3, 1.0))
+    try:
+        made = run(limit)
+    except MemoryBudgetError as error:
+        limit = int(re.search(r"\(([\d,]+) bytes\)", str(error))[1].replace(",", ""))
+        made = run(limit)  # the smallest budget that the message tells will do
+        with pytest.raises(MemoryBudgetError, match="nothing was allocated"):
+            run(limit // 2)
+    assert peak_of(lambda: run(limit)) <= limit + PYTHON
+    if derive is value_and_gradients:
+        np.testing.assert_allclose(made[0], want[0], atol=1e-4 * np.abs(want[0]).max())
+        made, want = made[1], want[1]
+    for x, y in zip(made, want, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5 * np.abs(y).max())
+    return True
+
+
+def test_the_peak_stays_within_the_budget() -> None:
+    assert sum(map(check, range(30))) >= 4
+
+
+@pytest.mark.slow
+def test_the_peak_stays_within_the_budget_on_many_plans() -> None:
+    assert sum(map(check, range(1000, 1500))) >= 60
+
+
+def test_a_budget_below_the_largest_step_slices() -> None:
+    sizes = dict.fromkeys("abcdef", 12)
+    spec = Spec(["ab", "acd", "bce", "def", "f"], "", sizes)
+    p = plan(spec)
+    xs = [np.random.default_rng(0).standard_normal(s) for s in spec.shapes]
+    want = environments(p, xs)
+    results = 8 * sum(x.size for x in want)
+    for made, same in zip(environments(p, xs, memory=int(1.3 * results)), want, strict=True):
+        np.testing.assert_allclose(made, same, rtol=1e-9, atol=1e-9)
