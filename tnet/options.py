@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -120,6 +121,21 @@ def parse_shape(text: str) -> tuple[int, ...]:
     if not sizes or any(n < 1 and n != -1 for n in sizes) or sizes.count(-1) > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a shape; write 4x4x3")
     return sizes
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """Read devices, separated by commas.
+
+    Examples
+    --------
+    >>> parse_devices("cuda:0,cuda:1")
+    ('cuda:0', 'cuda:1')
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise argparse.ArgumentTypeError(f"{name!r} is no device; name them as cuda:0,cuda:1")
+    return names
 
 
 def parse_count(text: str) -> int:

@@ -273,3 +273,38 @@ def test_a_cluster_contracts(here: Path) -> None:
         words = ["contract", *PLANNED, "--out", "x.npy", "--scheduler", address, "--run", "kept"]
         assert cli.main(words) == ExitCode.DONE
     np.testing.assert_array_equal(np.load("x.npy"), want)
+
+
+def test_devices_share_out_the_work(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named twice, the CPU stands for two devices."""
+    pytest.importorskip("torch")
+    wanted = sliced_files(here, size=20, loops=5)
+    arguments = ["contract", *PLANNED, "--devices", "cpu,cpu", "--out", "x.npy"]
+    assert cli.main(arguments) == ExitCode.DONE
+    np.testing.assert_allclose(np.load("x.npy"), wanted)
+    tnet.save(here / "ring.tnet", scalar_network())
+    capsys.readouterr()
+    assert cli.main(["contract", "ring.tnet", "--devices", "cpu", "--memory", "1MiB"]) == 0
+    found = float(capsys.readouterr().out)
+    assert cli.main(["contract", "ring.tnet"]) == 0
+    assert found == pytest.approx(float(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "gpu"], "no device"),
+        (["--devices", "cpu", "--run", "r"], "not kept"),
+        (["--devices", "cpu", "--workers", "2"], "not allowed"),
+        (["--devices", "cuda:7"], "cuda:7"),
+    ],
+)
+def test_devices_that_cannot_be_used(here, capsys, arguments, message) -> None:
+    pytest.importorskip("torch")
+    sliced_files(here, size=4, loops=2)
+    try:
+        code = cli.main(["contract", *PLANNED, *arguments, "--out", "x.npy"])
+    except SystemExit as stop:
+        code = stop.code
+    assert code != 0
+    assert message in capsys.readouterr().err

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contraction.errors import InputError, MemoryBudgetError
+from contraction.errors import InputError, MemoryBudgetError, WorkerError
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
 from tnet.options import (
     UsageError,
     add_command,
     output_path,
     parse_count,
+    parse_devices,
     parse_memory,
     parse_seconds,
 )
@@ -67,6 +68,10 @@ def register(subparsers: Any) -> None:
         "--workers", type=parse_count, metavar="N", help="processes of this machine"
     )
     workers.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster")
+    workers.add_argument(
+        "--devices", type=parse_devices, metavar="cuda:0,cuda:1",
+        help="GPUs that share out the work, by PyTorch; one that is named twice has two streams",
+    )  # fmt: skip
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument("--run", metavar="DIR", help="folder that keeps what is done")
     folder.add_argument("--resume", metavar="DIR", help="go on in a folder of --run")
@@ -83,18 +88,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
         _check_cluster(args)
     from tnet.contraction_checks import check_finite, check_result, check_time
 
+    if args.devices is not None:
+        _check_devices(args)
     found, files = _read(args.source, args.arrays)
     dtype = found.dtype or _common_dtype(files)
     check_result(found.spec, dtype, out, kept=args.run is not None)
     arrays = [data.array for data in files] if files else _network_arrays(args.source)
     sources = [repr(data.source) for data in files]
     check_finite(arrays, sources or [f"array {i} of {args.source!r}" for i in range(len(arrays))])
+    if args.devices is not None:
+        arrays = _tensors(arrays)
     plan, begun = _plan(args, found, arrays, dtype, console)
     console.note(plan_line(plan, plan.peak_bytes(arrays)))
     if not begun:
-        workers = ON_A_CLUSTER if args.scheduler else args.workers or args.threads or 1
+        workers = len(args.devices or ()) or args.workers or args.threads or 1
+        workers = ON_A_CLUSTER if args.scheduler else workers
         check_time(plan.seconds, workers, console, kept=args.run is not None)
     from contraction import contract_with
+    from contraction.arrays import to_numpy
 
     start = time.perf_counter()
     with _working(args.run, console) as progress:
@@ -112,7 +123,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         "peak_bytes": plan.peak_bytes(arrays),
         "predicted": plan.seconds,
     }
-    return _answer(result, facts, time.perf_counter() - start, out, args.run, console)
+    seconds = time.perf_counter() - start
+    return _answer(to_numpy(result), facts, seconds, out, args.run, console)
 
 
 def _resume(args: argparse.Namespace, out: Path | None, console: Console) -> int:
@@ -122,6 +134,8 @@ def _resume(args: argparse.Namespace, out: Path | None, console: Console) -> int
             raise UsageError(f"--resume goes on with what was begun; leave out {name}.")
     if args.scheduler is not None:
         _check_cluster(args)
+    if args.devices is not None:
+        raise UsageError("what devices have done is not kept; leave out --devices.")
     from contraction import resume_contraction
     from contraction.workers.running import plan_of_run
 
@@ -155,6 +169,26 @@ def _check_cluster(args: argparse.Namespace) -> None:
     from contraction.workers.cluster import check_cluster
 
     check_cluster(args.scheduler, SECONDS_TO_ANSWER)
+
+
+def _check_devices(args: argparse.Namespace) -> None:
+    if args.run is not None:
+        raise UsageError("what devices have done is not kept; leave out --run.")
+    from contraction.arrays import namespace_by_name, require_device
+
+    namespace_by_name("torch")
+    for name in args.devices:
+        require_device("torch", name)
+
+
+def _tensors(arrays: Sequence[Any]) -> list[Any]:
+    """Return arrays as tensors of the host, for a plan of PyTorch's kernels."""
+    import numpy as np
+
+    from contraction.arrays import as_array
+    from contraction.torch_lapack import shared
+
+    return [shared(np.asarray(as_array(x))) for x in arrays]
 
 
 def _read(source: str, names: Sequence[str]) -> tuple[Contraction, list[Any]]:
@@ -197,17 +231,28 @@ def _network_arrays(source: str) -> list[Any]:
     return [net.arrays[node] for node in net.structure.node_names]
 
 
-def _limit(args: argparse.Namespace) -> int | None:
+def _limit(args: argparse.Namespace, arrays: Sequence[Any]) -> int | None:
     """Return the bytes that --memory stands for, for each worker."""
     from contraction.units import parse_bytes, parse_share
-    from tnet.memory import available_memory
 
     if args.memory is None:
         return None
     share = parse_share(args.memory)
-    if share is None:
-        return parse_bytes(args.memory)
-    return int(share * available_memory()) // (args.workers or 1)
+    return parse_bytes(args.memory) if share is None else int(share * _free(args, arrays))
+
+
+def _free(args: argparse.Namespace, arrays: Sequence[Any]) -> int:
+    """Return the bytes that are free for each worker; on a device beside the inputs."""
+    from contraction.memory import free_memory
+    from tnet.memory import available_memory
+
+    if args.devices is None:
+        return available_memory() // (args.workers or 1)
+    held = sum(int(x.nbytes) for x in arrays)
+    shares: list[int] = [
+        free_memory("torch", name) // args.devices.count(name) for name in args.devices
+    ]
+    return max(min(shares) - held, 1)
 
 
 def _plan(
@@ -222,9 +267,9 @@ def _plan(
     Also whether it is that of the folder.
     """
     from contraction.workers.running import plan_of_run
-    from tnet.memory import allowed_memory, available_memory
+    from tnet.memory import SHARE
 
-    given = _limit(args)
+    given = _limit(args, arrays)
     if args.run is not None:
         begun = plan_of_run(args.run)
         if begun is not None:
@@ -239,17 +284,20 @@ def _plan(
                 )
             return begun, True
     plan = found.plan
-    limit = given or max(allowed_memory(None) // (args.workers or 1), 1)
+    limit = given or max(int(SHARE * _free(args, arrays)), 1)
     options: dict[str, Any] = {"dtype": dtype, "seed": args.seed}
+    if args.devices is not None:
+        options |= {"library": "torch", "device": args.devices[0]}
     options |= {} if args.budget is None else {"budget": args.budget}
     if plan is None and given is None:
         plan = searched_plan(found.spec, console, **options)
     if plan is None or plan.peak_bytes(arrays) > limit:
         plan = searched_plan(found.spec, console, memory=limit, **options)
-    peak, free = plan.peak_bytes(arrays), available_memory() // (args.workers or 1)
+    peak, free = plan.peak_bytes(arrays), _free(args, arrays)
     if peak > free:
+        workers = len(args.devices or ()) or args.workers or 1
         raise MemoryBudgetError(
-            f"each of {args.workers or 1} workers needs {format_bytes(peak)}, and "
+            f"each of {workers} workers needs {format_bytes(peak)}, and "
             f"{format_bytes(free)} of memory are free for each; use fewer workers or a smaller "
             "--memory."
         )
@@ -259,11 +307,13 @@ def _plan(
 def _scheduler(args: argparse.Namespace, plan: Plan) -> Scheduler:
     import numpy as np
 
-    from contraction import Dask, Processes, Serial, Threads
+    from contraction import Dask, Devices, Processes, Serial, Threads
     from tnet.memory import available_memory
 
     if args.scheduler is not None:
         return Dask(address=args.scheduler, timeout=SECONDS_TO_ANSWER)
+    if args.devices is not None:
+        return Devices(names=args.devices)
     if args.workers is not None:
         return Processes(workers=args.workers)
     if args.threads is not None and plan.num_slices >= LEAST_SLICES:
@@ -275,11 +325,11 @@ def _scheduler(args: argparse.Namespace, plan: Plan) -> Scheduler:
 
 @contextmanager
 def _working(folder: str | None, console: Console) -> Iterator[Any]:
-    """Show progress, and say after an interrupt how to go on."""
+    """Show progress, and say after an interrupt, or on a full disk, how to go on."""
     try:
         with console.progress(100, "contract, %") as bar:
             yield lambda done, total: bar.update(100 * done // total, f"{done} of {total} tasks")
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, OSError, MemoryError, WorkerError):
         if folder is not None and Path(folder, "manifest.json").exists():
             name = shlex.quote(folder)
             console.note(f"what is done is kept; tnet contract --resume {name} goes on with it")
