@@ -1,9 +1,11 @@
 """On a GPU: the share of the dense GEMM rate, the contractions beside einsum, Gram ST-HOSVD.
 
 Needs a CUDA device (`pytest benchmarks/test_gpu.py --benchmark-only -o addopts= -s`); skipped
-without. Times are device times between events, on one device, after a warm-up, in turns.
+without, and written without one at hand. Times are device times between events, on one device,
+after a warm-up, in turns.
 """
 
+import importlib
 import math
 import statistics
 
@@ -47,7 +49,7 @@ def drawn(shapes, library):
         return [
             torch.randn(s, generator=generator, device="cuda", dtype=torch.float64) for s in shapes
         ]
-    cp = namespace_by_name("cupy")
+    cp = importlib.import_module("cupy")
     rng = cp.random.default_rng(0)
     return [rng.standard_normal(s, dtype="float64") for s in shapes]
 
@@ -60,7 +62,7 @@ def device_seconds(library, calls, rounds=7):
         event = lambda: torch.cuda.Event(enable_timing=True)  # noqa: E731
         wait, between = torch.cuda.synchronize, lambda a, b: a.elapsed_time(b)
     else:
-        cp = namespace_by_name("cupy")
+        cp = importlib.import_module("cupy")
         event, wait = cp.cuda.Event, cp.cuda.Device().synchronize
         between = cp.cuda.get_elapsed_time
     times = {name: [] for name in calls}
@@ -83,7 +85,7 @@ def own_einsum(library):
         import torch
 
         return torch.einsum
-    return namespace_by_name("cupy").einsum
+    return importlib.import_module("cupy").einsum
 
 
 @pytest.mark.parametrize("row", ROWS)

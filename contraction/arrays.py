@@ -253,8 +253,9 @@ def _on_device(x: Any, name: str, device: str) -> Array:
     if name == "torch":
         moved = x.to(device)
         return moved
-    with namespace_by_name("cupy").cuda.Device(int(device.partition(":")[2] or 0)):
-        moved = namespace_by_name("cupy").asarray(x)
+    cupy = importlib.import_module("cupy")  # the wrapper promises no more than the standard
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        moved = cupy.asarray(x)
     return moved
 
 
