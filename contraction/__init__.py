@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from contraction.linalg import singular_values as singular_values
     from contraction.linalg import solve_psd as solve_psd
     from contraction.linalg import svd as svd
-    from contraction.paths import Objective as Objective
     from contraction.planner import plan as plan
     from contraction.plans import Plan as Plan
     from contraction.reuse.batching import batched as batched
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from contraction.reuse.precision import MixedResult as MixedResult
     from contraction.reuse.precision import mixed_run as mixed_run
     from contraction.search.compiled import compile_kernels as compile_kernels
+    from contraction.search.objectives import Objective as Objective
     from contraction.slices import SliceJob as SliceJob
     from contraction.slices import slice_job as slice_job
     from contraction.spec import Spec as Spec
@@ -51,7 +51,6 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.explanation": ["Explanation", "explain"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],
         "contraction.linalg": ["eigh", "polar", "qr", "singular_values", "solve_psd", "svd"],
-        "contraction.paths": ["Objective"],
         "contraction.planner": ["plan"],
         "contraction.plans": ["Plan"],
         "contraction.slices": ["SliceJob", "slice_job"],
@@ -60,6 +59,7 @@ __getattr__, __dir__, __all__ = attach(
         "contraction.reuse.evaluation": ["Evaluation"],
         "contraction.reuse.precision": ["MixedResult", "mixed_run"],
         "contraction.search.compiled": ["compile_kernels"],
+        "contraction.search.objectives": ["Objective"],
         "contraction.spec": ["Spec"],
         "contraction.summation": ["einsum"],
         "contraction.truncation": ["Truncation"],

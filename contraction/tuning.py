@@ -15,10 +15,10 @@ from contraction.arrays import Array
 from contraction.compilation import Compiled
 from contraction.errors import MemoryBudgetError
 from contraction.execute import bind, memory_orders, prepare
-from contraction.paths import Objective
 from contraction.plans import Plan
 from contraction.program import chosen_ways
 from contraction.rivals import Entrant, Rivals, costliest
+from contraction.search.objectives import Objective
 from contraction.spec import Spec
 from contraction.tuned import Tuned
 from contraction.units import parse_seconds

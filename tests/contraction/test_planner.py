@@ -19,9 +19,10 @@ import tnet
 from contraction import Objective, Plan, Spec, blocks, plan
 from contraction.cost import CPU
 from contraction.errors import DTypeError, InputError, MemoryBudgetError, PlanError, ShapeError
-from contraction.paths import _all_trees, components
 from contraction.program import compile_program
 from contraction.search.greedy import random_greedy
+from contraction.search.parts import components
+from contraction.search.portfolio import _all_trees
 from contraction.search.problem import problem_of
 from contraction.tree import build_tree, leaf_labels, order_for_memory
 from strategies import graphs, trees
@@ -116,9 +117,10 @@ def test_a_plan_is_found_again() -> None:
 def test_search_is_repeatable() -> None:
     structure = tnet.grid((2,) * 36, 6)
     code = (
-        "import tnet, contraction; from contraction.paths import search_pairs, Objective;"
+        "import tnet, contraction; from contraction.search.portfolio import search_pairs;"
+        "from contraction.search.objectives import Objective;"
         "from contraction.cost import CPU; s = tnet.grid((2,) * 36, 6);"
-        "print(search_pairs(s.spec([]).canonical, Objective.TIME, CPU))"
+        "print(search_pairs(s.spec([]).canonical, Objective.TIME, CPU).pairs)"
     )
     seen = set()
     for seed in ("1", "2"):
