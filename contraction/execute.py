@@ -20,7 +20,7 @@ from contraction.errors import BackendError, ShapeError
 from contraction.lowering import Kernel
 from contraction.program import Layouts, Load, Program, Step, View
 from contraction.spec import Spec, check_ndim
-from contraction.steps import Blocks
+from contraction.steps import Blocks, tidied
 
 Runner: TypeAlias = Callable[[list[Any]], Any]
 
@@ -199,7 +199,18 @@ class Library:
         if self.name == "numpy":
             return product_in_c_order
         contiguous = self.contiguous
-        return lambda a, b: contiguous(a * b)
+        if self.name != "torch" or tidied(step):
+            return lambda a, b: contiguous(a * b)
+        import torch
+
+        def multiply(a: Any, b: Any) -> Any:
+            if a.requires_grad or b.requires_grad:
+                return contiguous(a * b)
+            shape = [n if m == 1 else m for m, n in zip(a.shape, b.shape, strict=True)]
+            # asked for C order, it walks in that order
+            return torch.mul(a, b, out=a.new_empty(shape))
+
+        return multiply
 
     def multiply_sum(self, step: Step) -> Binary:
         """Return the product summed over some axes of two arrays laid out alike."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from contraction.steps import tidied
 from contraction.units import parse_bytes, parse_share
 from contraction.ways import Kernel
 
@@ -91,7 +92,8 @@ def _needed(step: Step, library: str) -> int:
         return step.size + step.copies + step.buffers
     work = step.size + step.copies + step.fused + step.expanded
     if step.kernel is Kernel.MULTIPLY and (step.view_left.axes or step.view_right.axes):
-        work += step.size  # the product is brought to C order
+        if library != "torch" or tidied(step):
+            work += step.size  # the product is brought to C order
     return work
 
 

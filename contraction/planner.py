@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from contraction.arrays import NAMESPACES
+from contraction.cost import model_for
 from contraction.errors import BackendError, DTypeError, InputError, PlanError
 from contraction.expressions import equation_spec, read_equation
 from contraction.memory import memory_limit
@@ -113,6 +114,7 @@ def plan(
         library=library,
         device=where,
         dtype=dtype,
+        model=model_for(library, device=where, dtype=dtype),
         progress=progress,
     )
     compiled = compiled_for(request)

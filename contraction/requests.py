@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from contraction import plan_store
 from contraction.compilation import Compiled
-from contraction.cost import model_for
+from contraction.cost import CostModel
 from contraction.errors import MemoryBudgetError
 from contraction.loops import sliced_canonical
 from contraction.memory import workspace
@@ -42,6 +42,8 @@ class Request:
         Of the search.
     library, device, dtype
         Where the plan will run.
+    model
+        The rates there; a machine that was measured meanwhile gets plans of its own.
     progress
         Told how the search goes on.
     """
@@ -57,6 +59,7 @@ class Request:
     library: str
     device: str
     dtype: str
+    model: CostModel
     progress: Progress | None = field(default=None, compare=False)
 
     @property
@@ -96,8 +99,7 @@ def _compiled(request: Request) -> Compiled:
     fits = found.counts.peak_size <= limit
     if fits and (set(slices) <= set(request.slices) or len(slices) * len(pairs) > LARGE):
         return found
-    model = model_for(request.library, device=request.device, dtype=request.dtype)
-    task = Task(canonical, found.pairs, limit, model, request.library)
+    task = Task(canonical, found.pairs, limit, request.model, request.library)
     if fits:
         fewer = thinned(task, slices, request.slices)
         return found if len(fewer) == len(slices) else _lowered(request, found.pairs, fewer)
@@ -120,7 +122,7 @@ def _searched(request: Request) -> tuple[Pairs, tuple[int, ...]]:
             request.objective,
             max_size=request.max_size,
             dtype=request.dtype,
-            device=f"{request.library} {request.device}",
+            device=f"{request.library} {request.device} {request.model}",
             seed=request.seed,
         )
         known = plan_store.load(key, inner, seconds=request.seconds)
@@ -130,7 +132,7 @@ def _searched(request: Request) -> tuple[Pairs, tuple[int, ...]]:
     found = search_pairs(
         inner,
         request.objective,
-        model_for(request.library, device=request.device, dtype=request.dtype),
+        request.model,
         seconds=request.seconds,
         max_size=request.max_size,
         seed=request.seed,

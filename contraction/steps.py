@@ -16,6 +16,7 @@ from contraction.tree import Tree
 
 Shape = tuple[int, ...]
 Place = tuple[int, int, int]  # entries before a label, its size, entries after it
+TRANSPOSED = 1 << 17  # entries of a product that is better transposed as a whole
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -67,6 +68,15 @@ class Blocks(NamedTuple):
     shape: Shape  # of the result
     held: int  # entries of copies made of what is not cut
     uncut: int  # entries of it
+
+
+def tidied(step: Step) -> bool:
+    """Tell whether PyTorch brings a product to C order after it is formed.
+
+    Its copy is faster than its products where two long axes are exchanged.
+    """
+    axes = step.view_left.axes or step.view_right.axes
+    return axes is not None and len(axes) == 2 and step.size > TRANSPOSED
 
 
 def view_of(
