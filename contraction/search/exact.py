@@ -161,8 +161,11 @@ class _Search:
         """Return the product of the sizes of the labels in a mask, or HUGE."""
         known = self.volumes.get(labels)
         if known is None:
-            low = labels & -labels
-            known = self.volume(labels ^ low) * self.sizes[low.bit_length() - 1]
+            known, rest = 1, labels
+            while rest and known < HUGE:
+                low = rest & -rest
+                known *= self.sizes[low.bit_length() - 1]
+                rest ^= low
             known = self.volumes[labels] = min(known, HUGE)
         return known
 
@@ -267,6 +270,8 @@ class _Search:
 
     def found(self) -> list[Found]:
         """Return the trees of the whole network."""
+        if self.count == 1:
+            return [Found((), (), -math.inf)]
         return [
             Found(self._pairs(made), (), math.log2(made.cost) if made.cost > 0 else -math.inf)
             for made in self.made.get(self.all, [])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opt_einsum.paths import DynamicProgramming, linear_to_ssa
 
+from canonicals import problems
 from contraction.cost import CPU
 from contraction.search.exact import (
     combination,
@@ -171,3 +172,24 @@ def test_costs_beyond_the_floats_have_an_order() -> None:
     assert found is not None
     check_pairs(found[0].pairs, 3)
     assert found[0].log2_cost < math.inf
+
+
+@given(problems(max_inputs=5, max_labels=7, sizes=(1, 2, 3, 5)))
+def test_no_tree_of_any_network_is_better(problem) -> None:
+    every = [recount(problem, pairs) for pairs in _all_trees(len(problem.leaves))]
+    for measure, least in (
+        (multiply_adds, min(c.log2_flops for c in every)),
+        (entries_written, min(c.log2_write for c in every)),
+    ):
+        best = exact(problem, measure)[0]
+        check_pairs(best.pairs, len(problem.leaves))
+        assert best.log2_cost == pytest.approx(least, abs=1e-9)
+
+
+def test_one_leaf_and_very_many_labels() -> None:
+    alone = Problem(((),), (), ())
+    assert exact(alone, multiply_adds)[0].pairs == ()
+    assert least_peak(alone).pairs == ()
+    ring = tuple(tuple(range(400 * k, 400 * k + 400)) for k in range(7))
+    leaves = tuple(ring[k] + ring[k - 1] for k in range(7))
+    assert exact(Problem(leaves, (), (2,) * 2800), multiply_adds) is not None
