@@ -6,6 +6,7 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from contraction.calibration import calibrate as calibrate
+    from contraction.error_kinds import ErrorKind as ErrorKind
     from contraction.errors import TnetError as TnetError
     from contraction.errors import WorkerError as WorkerError
     from contraction.explanation import Explanation as Explanation
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "contraction.calibration": ["calibrate"],
+        "contraction.error_kinds": ["ErrorKind"],
         "contraction.errors": ["TnetError", "WorkerError"],
         "contraction.explanation": ["Explanation", "explain"],
         "contraction.factor": ["Method", "left_basis", "truncated_svd"],

@@ -5,17 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
+from contraction.error_kinds import ErrorKind as ErrorKind
 from contraction.errors import InputError
-
-
-class ErrorKind(Enum):
-    """What an error figure is."""
-
-    EXACT = "exact"  # measured, up to the rounding of the arithmetic
-    BOUND = "bound"  # never less than the true error
-    ESTIMATE = "estimate"  # from samples or a shortcut with a known floor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
+from contraction.error_kinds import ErrorKind
 from contraction.errors import DTypeError, InputError, NonFiniteError, PlanError
 from contraction.plans import Plan
 from contraction.reuse.passes import bound_messages, checked
@@ -19,13 +19,6 @@ from contraction.spec import Labels, Spec
 
 FACTOR = 2.0  # the true error is at most this many times the estimate, at the confidence given
 SINGLE = {"float64": "float32", "complex128": "complex64"}
-
-
-class ErrorKind(enum.Enum):
-    """What an error is: known exactly, or estimated from random probes."""
-
-    EXACT = "exact"
-    ESTIMATE = "estimate"
 
 
 @dataclass(frozen=True, kw_only=True)

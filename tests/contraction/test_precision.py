@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contraction import mixed_run, plan
+from contraction.error_kinds import ErrorKind
 from contraction.errors import DTypeError, InputError, NonFiniteError, PlanError
-from contraction.reuse.precision import ErrorKind
 from contractions import full, random_arrays, specs
 from strategies import NAMESPACES, seeds
 
