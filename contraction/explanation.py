@@ -14,11 +14,11 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.cost import CostModel, model_for
 from contraction.errors import DTypeError
-from contraction.execute import memory_orders, prepare
-from contraction.loop_program import LoopProgram
+from contraction.loop_program import LoopPart, LoopProgram, Take
 from contraction.loops import repeats
 from contraction.memory import sizes_alive
-from contraction.program import Step, View
+from contraction.program import Layouts, Step, View
+from contraction.staging import stage
 from contraction.step_times import measure, walk
 
 if TYPE_CHECKING:
@@ -175,10 +175,11 @@ def explain(
     name, kind, layouts = library or "numpy", dtype or "float64", None
     values = None if arrays is None else list(arrays)
     if values is not None:
-        name = prepare(values, plan.spec)
-        kind, layouts = arrays_.dtype_name(values[0]), memory_orders(values, name)
-    program, model = plan.compiled.loops(name, layouts), model_for(name, dtype=kind)
-    itemsize = itemsize_of(kind)
+        sliced = {i for i, x in enumerate(plan.spec.inputs) if not set(plan.slices).isdisjoint(x)}
+        values, name, layouts = stage(values, plan.spec, sliced)
+        kind = arrays_.dtype_name(values[0])
+    program = plan.compiled.loops(name, layouts) if plan.slices else _whole(plan, name, layouts)
+    model, itemsize = model_for(name, dtype=kind), itemsize_of(kind)
     times = None if values is None else measure(plan, program, values, name)
     steps = tuple(_steps(plan, program, model, itemsize, name, times))
     names = {label: str(label) for label in plan.spec.sizes}
@@ -191,12 +192,32 @@ def explain(
         slices=tuple((by_number[label], size) for label, size in loops),
         num_slices=program.num_slices,
         flops=program.flops,
-        peak_bytes=program.peak_size * itemsize,
+        peak_bytes=program.peak_size * itemsize if arrays is None else plan.peak_bytes(arrays),
         predicted=program.seconds,
         measured=None if times is None else sum(step.total_seconds for step in steps),
         objective=plan.objective.value,
         library=name,
         dtype=kind,
+    )
+
+
+def _whole(plan: Plan, name: str, layouts: Layouts | None) -> LoopProgram:
+    """Return the program that a plan without slices runs, tuned kernels included, as one part."""
+    program = plan.compiled.program_for(name, layouts)
+    takes = tuple(Take(i, False, (), False, 0) for i in range(len(plan.spec.inputs)))
+    last, size = 2 * len(takes) - 2, math.prod(program.shape)
+    part = LoopPart(last, 0, takes, program, size, program.peak_size)
+    return LoopProgram(
+        parts=(part,),
+        loops=(),
+        loop_sizes=(),
+        placed=(None,) * len(program.shape),
+        shape=program.shape,
+        piece=program.shape,
+        flops=program.flops,
+        write_size=program.write_size,
+        peak_size=program.peak_size,
+        seconds=program.seconds,
     )
 
 
@@ -269,10 +290,13 @@ def _legs(plan: Plan, program: LoopProgram) -> list[tuple[int, ...]]:
 def _live(program: LoopProgram, name: str) -> list[int]:
     """Return the entries allocated while each step runs, the caller's inputs apart."""
     live: list[int] = []
-    kept = math.prod(program.shape) if program.loops else 0
+    result = math.prod(program.shape) if program.loops else 0
+    result *= 2 if program.overlapping and len(program.chunks) > 1 else 1  # of a chunk, of all
+    kept = 0
     for part in program.parts:
         own, owned = part.program, [take.size for take in part.takes]
-        live += [kept + n for n in sizes_alive(own.loads, own.steps, owned, library=name)[1:]]
+        held = kept + (result if part.depth else 0)
+        live += [held + n for n in sizes_alive(own.loads, own.steps, owned, library=name)[1:]]
         kept += part.size
     return live
 

@@ -135,8 +135,12 @@ def _checksum(facts: dict[str, Any], content: Any) -> str:
 
 def write_plainly(path: Path, fill: Callable[[BinaryIO], None]) -> None:
     """Write a file that nobody needs after this run."""
-    with open(path, "wb") as stream:
-        fill(stream)
+    try:
+        with open(path, "wb") as stream:
+            fill(stream)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
 
 
 def _axes(x: NDArray[Any]) -> tuple[int, ...]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contraction import TnetError, explain, plan
-from contraction.explanation import itemsize_of
+from contraction.explanation import itemsize_of, lowering_words
 from contraction.step_table import ROWS
 from contraction.step_times import random_arrays
+from contraction.tuned import Tuned
+from contraction.ways import Copy, Kernel, Way
 from strategies import networks
 
 MTTKRP = ("abc,br,cr->ar", [(6, 7, 8), (7, 3), (8, 3)])
@@ -99,3 +103,37 @@ def test_random_arrays_follow_the_seed() -> None:
     a, b = (random_arrays(spec, np.random.default_rng(3)) for _ in range(2))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))
     assert math.prod(a[0].shape) == 336
+
+
+def test_the_kernels_of_a_tuned_plan_are_shown() -> None:
+    made = plan("ab,bc->ac", [(8, 9), (9, 10)])
+    way = Way(Kernel.MATMUL, True, (), (2,), (0,), (1,), Copy.NONE, Copy.NONE)
+    tuned = replace(
+        made, compiled=made.compiled.with_tuned(made.pairs, Tuned("numpy", (way,), 1.0))
+    )
+    shown = [step.lowering for step in explain(tuned).steps]
+    assert shown == [lowering_words(step) for step in tuned.program.steps]
+    assert shown != [step.lowering for step in explain(made).steps]
+
+
+@given(networks(), st.randoms(use_true_random=False))
+@settings(max_examples=40)
+def test_memory_is_that_of_the_run(net, rnd) -> None:
+    spec = net.structure.spec()
+    labels = rnd.sample(list(spec.sizes), min(2, len(spec.sizes)))
+    for slices in ((), labels):
+        made = plan(spec, slices=slices)
+        arrays = random_arrays(spec, np.random.default_rng(0))
+        arrays = [np.asfortranarray(x) if rnd.random() < 0.5 else x[::-1] for x in arrays]
+        found = explain(made, arrays)
+        assert found.peak_bytes == made.peak_bytes(arrays)
+        found = explain(made)
+        live = [step.live_bytes for step in found.steps]
+        assert max(live, default=0) <= found.peak_bytes == made.peak_size * 8
+
+
+def test_data_are_strict_json() -> None:
+    found = explain(plan("a,b->ab", [(10**300,), (10**300,)])).to_dict()
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again["flops"] is again["peak_bytes"] is again["steps"][0]["flops"] is None
+    assert again["log10_flops"] == pytest.approx(600, abs=0.5)
