@@ -144,6 +144,10 @@ def test_amounts():
     assert allowed_memory(1000) == 1000
     assert allowed_memory("1.5kB") == 1500
     assert 0 < allowed_memory(None) <= available_memory()
+    assert allowed_memory("50%") <= available_memory()
+    assert ALS(memory="80%").memory == "80%"
+    with pytest.raises(InputError, match="memory|share"):
+        ALS(memory="180%")
     with pytest.raises(InputError, match="memory"):
         ALS(memory="much")
     with pytest.raises(InputError, match="memory"):

@@ -8,7 +8,7 @@ from enum import Enum
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank, check_tol
-from contraction.units import parse_bytes
+from contraction.units import parse_bytes, parse_share
 from tnet.network import Network
 
 
@@ -65,8 +65,8 @@ class ALS:
         fit to all observed entries goes on from there. A ridge above zero takes the solver for
         missing entries also where none is missing.
     memory
-        Bytes that the fit may hold beside the data, as a number or text ("2GiB"); by default
-        six tenths of what is available on the host, and no limit on another device.
+        Bytes that the fit may hold beside the data, as a number or text ("2GiB"), or a share of
+        what is available ("80%"); by default six tenths of it, on the device of the data.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class ALS:
     gain: float = 1e-3
     winning_error: float | None = None
     ridge: float | None = None
-    memory: int | str | None = None
+    memory: int | float | str | None = None
 
     def __post_init__(self) -> None:
         check_tol(self.tol)
@@ -98,7 +98,7 @@ class ALS:
             check_tol(self.winning_error, "winning_error")
         if self.ridge is not None and not 0.0 <= self.ridge < math.inf:
             raise InputError(f"`ridge` is a number >= 0, got {self.ridge!r}.")
-        if self.memory is not None:
+        if self.memory is not None and parse_share(self.memory) is None:
             parse_bytes(self.memory)
 
 
