@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import types
 
 import numpy as np
 import pytest
@@ -64,6 +65,19 @@ def test_a_large_graph_is_coarsened(monkeypatch) -> None:
     found = bisect(problem, seed=0)
     check(problem, found)
     assert found.log2_cost < 14 + math.log2(400)
+
+
+def test_what_is_whole_at_the_deadline_is_left_to_greedy_trials(monkeypatch) -> None:
+    problem = strip(100, 4)
+    clock = itertools.count()
+    monkeypatch.setattr(bisection, "time", types.SimpleNamespace(perf_counter=clock.__next__))
+    cuts = []
+    halves = bisection._halves
+    monkeypatch.setattr(bisection, "_halves", lambda *a: cuts.append(len(a[1])) or halves(*a))
+    for deadline, most in ((0, 0), (3, 2), (20, 19)):  # the clock is asked once for each part
+        cuts.clear()
+        check(problem, bisect(problem, seed=0, deadline=next(clock) + deadline))
+        assert min(most, 3) <= len(cuts) <= most
 
 
 def test_two_communities_are_found() -> None:
