@@ -139,8 +139,9 @@ def _block(
     sizes = (*tree.sizes[:label], width, *tree.sizes[label + 1 :])
     narrow = tree._replace(sizes=sizes)
     seen = {v: (cut[0], width, cut[2]) if cut else shapes[v] for v, cut in cuts.items()}
-    first, seen[product] = make_step(narrow, k, ways[k], orders, seen)
-    second, _ = make_step(narrow, k + 1, ways[k + 1], orders, seen)
+    wide = dict.fromkeys((value for value, cut in cuts.items() if cut), tree.sizes)
+    first, seen[product] = make_step(narrow, k, ways[k], orders, seen, wide)
+    second, _ = make_step(narrow, k + 1, ways[k + 1], orders, seen, wide)
     views = _views(first, second, left=second.left == product)
     for cut, view in zip(cuts.values(), views, strict=True):
         if cut is not None and cut[0] > 1 and view.first is not None:

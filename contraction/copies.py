@@ -78,6 +78,30 @@ def product_in_c_order(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.n
     return np.asarray(np.multiply(x, y, order="C"))
 
 
+def product_tile(
+    shapes: tuple[tuple[int, ...], ...], strides: tuple[tuple[int, ...], ...]
+) -> tuple[int, ...] | None:
+    """Return the shape of the first tile of `product_in_c_order`, None if it takes the whole.
+
+    Parameters
+    ----------
+    shapes, strides
+        Of both operands; strides in bytes.
+    """
+    for (shape, steps), other in zip(zip(shapes, strides, strict=True), shapes[::-1], strict=True):
+        if math.prod(shape) < LITTLE or _in_order(shape, steps):
+            continue
+        tiles = _tiles(shape, steps, WORTHY)
+        if tiles and all(n in (1, m) for n, m in zip(other, shape, strict=True)):
+            return tuple(len(range(n)[axis[0]]) for n, axis in zip(shape, tiles, strict=True))
+    return None
+
+
+def _in_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    steps = [step for n, step in zip(shape, strides, strict=True) if n > 1]
+    return all(x > y for x, y in itertools.pairwise(steps))
+
+
 def _tiled_product(
     x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], tiles: tuple[tuple[slice, ...], ...]
 ) -> np.ndarray[Any, Any]:

@@ -49,9 +49,11 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
                 f"the plan has version {version}, this program reads up to {VERSION}; a newer "
                 "tnet wrote it."
             )
-        spec = Spec(data["inputs"], data["output"], dict(data["sizes"]))
-        pairs = [(_whole(i), _whole(j)) for i, j in data["pairs"]]
-        slices = tuple(data.get("slices", ()))
+        inputs = [_labels(labels) for labels in _list(data["inputs"])]
+        sizes = {_label(label): size for label, size in _list(data["sizes"])}
+        spec = Spec(inputs, _labels(data["output"]), sizes)
+        pairs = [(_whole(i), _whole(j)) for i, j in _list(data["pairs"])]
+        slices = _labels(data.get("slices", []))
         objective = _text(data["objective"])
         memory = None if data["memory"] is None else _whole(data["memory"])
         library = _text(data.get("library", "numpy"))
@@ -59,7 +61,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         dtype = _text(data.get("dtype", "float64"))
     except TnetError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise PlanError(
             "a plan needs `inputs`, `output`, `sizes`, `pairs`, `objective` and `memory`; "
             f"reading failed at {error!r}."
@@ -76,11 +78,27 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
 
 def _whole(value: Any) -> int:
     if type(value) is not int:
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{str(value)[:40]!r} is no whole number")
     return value
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{str(value)[:40]!r} is no text")
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{str(value)[:40]!r} is no list")
+    return list(value)
+
+
+def _label(value: Any) -> str | int:
+    if type(value) not in (str, int):
+        raise ValueError(f"{str(value)[:40]!r} is no label: text or a whole number")
+    return value  # type: ignore[no-any-return]
+
+
+def _labels(value: Any) -> tuple[str | int, ...]:
+    return tuple(_label(label) for label in _list(value))

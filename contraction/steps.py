@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from contraction.buffers import fused_buffers, product_buffers, strides_along
+from contraction.buffers import (
+    dense_strides,
+    fused_buffers,
+    given_loop,
+    product_buffers,
+    strides_along,
+)
+from contraction.copies import product_tile
 from contraction.lowering import Copy, Kernel, Order, Way, singles
 from contraction.tree import Tree
 
 Shape = tuple[int, ...]
 Place = tuple[int, int, int]  # entries before a label, its size, entries after it
+ITEM = 8  # bytes of an entry, as far as they decide whether a product is formed in tiles
 TRANSPOSED = 1 << 17  # entries of a product that is better transposed as a whole
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -130,6 +139,7 @@ def make_step(
     way: Way,
     orders: Sequence[Order],
     shapes: Sequence[Shape] | Mapping[int, Shape],
+    wide: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> tuple[Step, Shape]:
     """Return one step of a tree done in a given way, and the shape in which its result is left.
 
@@ -139,6 +149,8 @@ def make_step(
         The step `k` of the tree, and its way.
     orders, shapes
         Of all values before it: the labels as they lie in memory, and the shape of the array.
+    wide
+        Value -> the sizes of labels in the array of which it is a part.
     """
     pair = tree.pairs[k]
     left, right = (pair.right, pair.left) if way.swapped else (pair.left, pair.right)
@@ -182,7 +194,10 @@ def make_step(
     size, flops = tree.size(len(tree.leaves) + k), 2 * tree.step_size(pair)
     buffers = 0
     if way.kernel is not Kernel.MATMUL:
-        seen = ((first, view_left), (second, view_right))
+        seen = (
+            (first, view_left, wide.get(left, sizes)),
+            (second, view_right, wide.get(right, sizes)),
+        )
         buffers = _buffers(subscripts, len(made), (a, b), seen, sizes)
     expanded = _expanded(way.kernel, batch, (a, b), operands, sizes)
     step = Step(
@@ -233,20 +248,29 @@ def _buffers(
     subscripts: str,
     kept: int,
     groups: tuple[Sequence[Order | None], Sequence[Order | None]],
-    operands: Sequence[tuple[Order, View]],
+    operands: Sequence[tuple[Order, View, Sequence[int]]],
     sizes: Sequence[int],
 ) -> int:
     """Return the entries of the buffers for operands that do not lie as their product does."""
     strides, lengths = [], [1] * len(groups[0])
-    for held, (order, view) in zip(groups, operands, strict=True):
+    for held, (order, view, wide) in zip(groups, operands, strict=True):
         if view.copied or view.last:
-            order = tuple(x for group in held if group for x in group)
-        strides.append(strides_along(order, held, sizes))
+            order, wide = tuple(x for group in held if group for x in group), sizes
+        strides.append(strides_along(order, held, wide))
         for axis, group in enumerate(held):
             lengths[axis] = max(lengths[axis], math.prod([sizes[x] for x in group or ()]))
     if subscripts:
         return fused_buffers(lengths, strides, kept)
-    return product_buffers(lengths, strides)
+    tile = product_tile(
+        tuple(
+            tuple(n if along else 1 for n, along in zip(lengths, held, strict=True))
+            for held in strides
+        ),
+        tuple(tuple(ITEM * along for along in held) for held in strides),
+    )
+    if tile is None:
+        return product_buffers(lengths, strides)
+    return given_loop(tile, [*strides, dense_strides(lengths)]).buffers
 
 
 def _subscripts(axes: int, kept: int) -> str:

@@ -1,10 +1,13 @@
 """Memory: what a run allocates stays within its budget, and is known in advance."""
 
+import dataclasses
 import json
 import math
 import pickle
 import random
 import tracemalloc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from unittest import mock
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from contraction import Plan, Spec, blocks, einsum, plan
-from contraction.errors import InputError, MemoryBudgetError, PlanError
+from contraction.errors import InputError, MemoryBudgetError, PlanError, ShapeError
 from contraction.memory import available_memory, free_memory, memory_limit
 from contraction.slices import slice_job
 from contraction.tree import build_tree, order_for_memory
@@ -252,6 +255,13 @@ def test_keeping_values_gives_way_to_the_budget() -> None:
     np.testing.assert_allclose(tight.run(xs), kept.run(xs), rtol=1e-9)
 
 
+def nested(depth: int) -> list:
+    data: list = []
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
 def test_plans_of_strangers_are_checked() -> None:
     p = plan("ab,bc,ca->", [(30, 30)] * 3, memory="4kB", library="numpy", dtype="float32")
     data = json.loads(json.dumps(p.to_dict()))
@@ -268,9 +278,24 @@ def test_plans_of_strangers_are_checked() -> None:
         {"memory": "much"},
         {"library": 7},
         {"objective": ["time"]},
+        {"output": "ab"},
+        {"output": {}},
+        {"output": ["a", "a"]},
+        {"inputs": ["ab", "bc", "ca"]},
+        {"inputs": [[["a"]], ["b"], ["c"]]},
+        {"sizes": [["a", 30], ["b", 30], ["c", 1.5]]},
+        {"sizes": [["a", 30], ["b", 30], ["c", 10**400, 1]]},
+        {"sizes": {"a": 30, "b": 30, "c": 30}},
+        {"pairs": [[0, 1]] * 10_000},
+        {"pairs": [[0, 1], [0, 2]]},
+        {"pairs": [[0, 1], [2, 9]]},
+        {"slices": [float("nan")]},
+        {"slices": nested(100_000)},
+        {"version": nested(100_000)},
+        {"library": nested(100_000)},
     ]
     for damage in damages:
-        with pytest.raises(PlanError):
+        with pytest.raises((PlanError, ShapeError)):
             Plan.from_dict({**data, **damage})
     without = {k: v for k, v in data.items() if k not in ("version", "library", "device", "dtype")}
     assert Plan.from_dict({**without, "memory": None}).slices == p.slices
@@ -309,3 +334,88 @@ def test_a_job_keeps_no_copied_input() -> None:
     np.testing.assert_allclose(
         job.run(0, job.count), np.einsum("xab,bc,cd->ad", gapped, *others), rtol=1e-9, atol=1e-9
     )
+
+
+def live_bytes(call, own) -> int:
+    """The most bytes of tensors alive during a call, apart from those of the caller."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Live(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.now = self.peak = 0
+            self.known = {x.untyped_storage()._cdata for x in own}
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for x in tree_leaves(out):
+                if not isinstance(x, torch.Tensor):
+                    continue
+                storage = x.untyped_storage()
+                if storage._cdata not in self.known:
+                    self.known.add(storage._cdata)
+                    self.now += storage.nbytes()
+                    self.peak = max(self.peak, self.now)
+                    weakref.finalize(storage, self.freed, storage._cdata, storage.nbytes())
+            return out
+
+        def freed(self, key, size) -> None:
+            self.now -= size
+            self.known.discard(key)
+
+    with Live() as live:
+        result = call()
+    del result
+    return live.peak
+
+
+@pytest.mark.skipif("torch" not in NAMESPACES, reason="no PyTorch")
+def test_no_run_of_pytorch_takes_more_than_its_budget() -> None:
+    import torch
+
+    measured = close = large = 0
+    for seed in range(40):
+        spec = wide_network(seed)
+        free = plan(spec, library="torch")
+        budget = int(8 * free.peak_size * random.Random(seed).uniform(0.15, 1.1))
+        try:
+            p = plan(spec, memory=budget, library="torch")
+        except MemoryBudgetError:
+            continue
+        xs = [torch.from_numpy(x) for x in arrays_of(spec, seed)]
+        predicted = p.peak_bytes(xs)
+        if p.num_slices > 100 or predicted > budget:
+            continue
+        peak = live_bytes(lambda p=p, xs=xs: p.run(xs), xs)
+        measured += 1
+        assert peak <= predicted <= budget, (seed, peak, predicted)
+        large += predicted > SEEN
+        close += predicted > SEEN and peak >= 0.9 * predicted
+    assert measured >= 18
+    assert close >= 0.9 * large > 0
+
+
+def test_a_plan_shared_by_threads() -> None:
+    rng = np.random.default_rng(0)
+    spec = Spec(["abx", "bcx", "cda", "d"], "a", {"a": 20, "b": 21, "c": 22, "d": 23, "x": 24})
+    sets = []
+    for k in range(8):  # orders in memory, gaps and dtypes of their own
+        xs = [rng.standard_normal(shape) for shape in spec.shapes]
+        if k & 1:
+            xs[0] = np.copy(xs[0].T).T
+        if k & 2:
+            xs[1] = np.repeat(xs[1][..., None], 2, axis=-1)[..., 0]
+        if k & 4:
+            xs[2] = xs[2].astype(np.float32)
+        sets.append(xs)
+    want = [np.einsum("abx,bcx,cda,d->a", *xs, optimize=True) for xs in sets]
+    for slices in ((), ("c",), ("c", "a")):
+        for _ in range(5):
+            p = Plan.from_dict(plan(spec, slices=slices).to_dict())
+            p = dataclasses.replace(p, compiled=pickle.loads(pickle.dumps(p.compiled)))
+            with ThreadPoolExecutor(8) as pool:
+                got = list(pool.map(p.run, sets))
+            for x, y in zip(got, want, strict=True):
+                np.testing.assert_allclose(x, y, atol=1e-9 * np.abs(y).max())
