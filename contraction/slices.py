@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
-from contraction.errors import InputError
+from contraction.errors import InputError, WorkerError
 from contraction.execute import Library, Runner, bind
 from contraction.loop_program import LoopProgram, Take
 from contraction.loops import sliced_canonical as sliced_canonical
@@ -59,6 +59,7 @@ class SliceJob:
         runners: Sequence[Runner] = (),
     ) -> None:
         self._program, self._name, self._like = program, name, _without_entries(like)
+        self._halted = False
         self.count, self.chunks = program.num_slices, program.chunks
         library = Library(name)
         bound = runners or [bind(part.program, name) for part in program.parts]
@@ -99,6 +100,10 @@ class SliceJob:
         self._add(start, stop, made)
         return made
 
+    def halt(self) -> None:
+        """Have the calls of `run` under way, in whatever thread, raise before their next slice."""
+        self._halted = True
+
     def combine(self, parts: Iterable[Array]) -> Array:
         """Return the whole result from those of the chunks, given in the order of `chunks`."""
         if len(self.chunks) == 1:
@@ -132,6 +137,8 @@ class SliceJob:
         changed, kept, inputs = 0, dict(self._kept), self._inputs
         root, again, place = self._program.parts[-1].value, self._again, self._place
         for _ in range(start, stop):
+            if self._halted:
+                raise WorkerError("the run was given up.")
             for part in again[changed]:
                 kept[part.value] = None  # freed before the first of them is made again
             for part in again[changed]:

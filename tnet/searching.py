@@ -41,6 +41,17 @@ def searched_plan(
             raise MemoryBudgetError(f"{error} (--memory {memory})") from error
 
 
+def flops_in_words(flops: int) -> str:
+    """Return a number of operations for people.
+
+    Examples
+    --------
+    >>> flops_in_words(0), flops_in_words(10**500)
+    ('no flops', '10^500.00 flops')
+    """
+    return f"10^{math.log10(flops):.2f} flops" if flops else "no flops"
+
+
 def plan_line(plan: Plan, peak_bytes: int) -> str:
     """Return a plan in one line.
 
@@ -51,10 +62,9 @@ def plan_line(plan: Plan, peak_bytes: int) -> str:
     'plan: 1 step, 10^4.68 flops, 6.2 KiB beside the inputs'
     """
     count = len(plan.pairs)
-    power = math.log10(plan.flops) if plan.flops else 0.0
     sliced = f" in {plan.num_slices:,} slices" if plan.slices else ""
     return (
-        f"plan: {count} step{'' if count == 1 else 's'}{sliced}, 10^{power:.2f} flops, "
+        f"plan: {count} step{'' if count == 1 else 's'}{sliced}, {flops_in_words(plan.flops)}, "
         f"{format_bytes(peak_bytes)} beside the inputs, about {format_seconds(plan.seconds)} "
         "on one core"
     )

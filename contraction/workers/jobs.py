@@ -34,6 +34,9 @@ class Job(ABC):
     def run(self, task: int) -> Array:
         """Do one task. May be called by several threads at once."""
 
+    def halt(self) -> None:  # noqa: B027  # a job of short tasks need not listen
+        """Have the tasks under way in other threads raise soon."""
+
     @abstractmethod
     def finish(self, results: Iterable[Array]) -> Array:
         """Return the whole result from those of the tasks, given in their order."""
@@ -104,6 +107,10 @@ class SlicesJob(Job):
             return whole
         box = made[self._boxes[task]]
         return np.array(box) if isinstance(box, np.ndarray) else box
+
+    def halt(self) -> None:
+        """Have the chunks under way end with their present slice."""
+        self._job.halt()
 
     def finish(self, results: Iterable[Array]) -> Array:
         """Add up the chunks."""

@@ -94,7 +94,8 @@ class Threads(Scheduler):
     @contextmanager
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have threads do the work."""
-        yield Crew(min(self.workers, len(work.job.tasks)), work.job.run)
+        job = work.job
+        yield Crew(min(self.workers, len(job.tasks)), job.run, abort=job.halt)
 
 
 def check_workers(workers: int, *, name: str = "workers") -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -347,6 +348,18 @@ def test_an_error_in_a_task_is_raised() -> None:
     with pytest.raises(ZeroDivisionError, match="three"):
         list(results)
     assert aborted == [1]
+
+
+def test_threads_end_with_their_present_slice() -> None:
+    plan, arrays = chain(4, 2, (1 << 20, 1))
+    blueprint, held = lay_out(plan, arrays)
+    job = blueprint.build(held)
+    assert len(job.tasks) == 64
+    thread = threading.Timer(0.05, job.halt)
+    thread.start()
+    with pytest.raises(WorkerError, match="given up"):
+        deque(map(job.run, range(64)), maxlen=0)  # each of them takes a tenth of a second
+    thread.join()
 
 
 def test_few_results_wait() -> None:

@@ -191,10 +191,9 @@ def _show(args: argparse.Namespace, console: Console, explanation: Explanation) 
 
 def _facts(explanation: Explanation) -> Mapping[str, str]:
     count = len(explanation.input_labels)
-    power = math.log10(explanation.flops) if explanation.flops else 0.0  # of any size
     facts = {
         "inputs": f"{count}, {len(explanation.steps)} steps",
-        "flops": f"10^{power:.2f}",
+        "flops": f"10^{math.log10(explanation.flops):.2f}" if explanation.flops else "none",
         "memory": f"{format_bytes(explanation.peak_bytes)} beside the inputs",
         "predicted": f"{format_seconds(explanation.predicted)} on one core",
     }
