@@ -13,7 +13,7 @@ from contraction.execute import Runner, bind, is_plain
 from contraction.loop_program import LoopProgram, fitting_loops, peak_of_loops
 from contraction.loops import loop_order, sliced_canonical
 from contraction.memory import peak_size
-from contraction.program import Layouts, Program, compile_program
+from contraction.program import Layouts, Program, compile_program, planned_program
 from contraction.slices import SliceJob
 from contraction.spec import Canonical, Spec
 from contraction.staging import Needed, needed, stage
@@ -66,6 +66,8 @@ class Compiled:
         inner = sliced_canonical(self.canonical, self.slices)
         fixed = fixed_ways(self.tuned, self.library)
         model = self.model(self.library)
+        if not fixed:
+            return planned_program(inner, self.pairs, model, max_size=self.max_size)
         return compile_program(inner, self.pairs, model, fixed=fixed, max_size=self.max_size)
 
     def with_tuned(self, pairs: Pairs, tuned: Tuned) -> Compiled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ from contraction.steps import Step as Step
 from contraction.steps import View as View
 from contraction.steps import make_step as make_step
 from contraction.steps import view_of as view_of
-from contraction.tree import Tree, build_tree
+from contraction.tree import Pairs, Tree, build_tree
+
+SMALL = 200  # steps of programs that are remembered for a while
 
 
 class Load(NamedTuple):
@@ -96,6 +99,19 @@ def compile_program(
     written = sum(load.size for load in loads) + sum(s.copies + s.size for s in steps)
     peak = peak_size(loads, steps)
     return Program(loads, tuple(steps), final, shape, seconds, flops, peak, written)
+
+
+def planned_program(
+    canonical: Canonical, pairs: Pairs, model: CostModel, *, max_size: float = math.inf
+) -> Program:
+    """Return what `compile_program` does; a search and the plan made of it share the work."""
+    find = _remembered if len(pairs) <= SMALL else _remembered.__wrapped__
+    return find(canonical, pairs, model, max_size)
+
+
+@lru_cache(maxsize=32)
+def _remembered(canonical: Canonical, pairs: Pairs, model: CostModel, max_size: float) -> Program:
+    return compile_program(canonical, pairs, model, max_size=max_size)
 
 
 def step_ways(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -183,7 +182,7 @@ def _is_complete(folder: Path) -> bool:
         return False
     try:
         return _is_own(folder / FOLDER / _key()) and (folder / FOLDER / _key() / MARKER).is_file()
-    except (OSError, importlib.metadata.PackageNotFoundError):
+    except (OSError, ImportError):  # a package without its metadata
         return False
 
 
@@ -198,6 +197,8 @@ def _is_own(folder: Path) -> bool:
 @lru_cache(maxsize=1)
 def _key() -> str:
     """Return a name for the kernels of these sources, versions and this processor."""
+    import importlib.metadata  # slow to load, and not needed without a search
+
     parts = [sys.version, platform.machine(), _processor()]
     parts += [importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")]
     digest = hashlib.sha256("\n".join(parts).encode())

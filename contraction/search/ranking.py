@@ -9,7 +9,7 @@ from typing import TypeAlias
 from contraction.cost import CostModel
 from contraction.loop_program import LoopProgram, compile_loops
 from contraction.loops import loop_order, sliced_canonical
-from contraction.program import Program, compile_program
+from contraction.program import Program, planned_program
 from contraction.search.exact import HUGE, Volumes, seconds_of
 from contraction.search.objectives import Objective
 from contraction.search.problem import Found
@@ -48,7 +48,7 @@ class Ranking:
                     self.canonical, found.pairs, loops, self.model, max_size=self.max_size
                 )
             else:
-                known = compile_program(
+                known = planned_program(
                     self.canonical, found.pairs, self.model, max_size=self.max_size
                 )
             self._known[key] = known
