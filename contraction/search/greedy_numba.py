@@ -265,6 +265,19 @@ def score_of(values, found, slot, other, alpha):
     return math.log(1.0 + value) if value >= 0.0 else -math.log(1.0 - value)
 
 
+@INLINED
+def fill_scores(
+    partners, values, found, slot, count, filled, noise, alpha, temperature, offset
+):  # fmt: skip
+    """Write down the pairs of the newest value and its neighbours with their scores."""
+    for k in range(count):
+        other = found.slots[k]
+        score, partner = score_of(values, found, slot, other, alpha), values.names[other]
+        if temperature > 0.0:
+            score += temperature * noise[(partner * FIRST + offset) & (len(noise) - 1)]
+        partners.score[filled + k], partners.value[filled + k] = score, partner
+
+
 @njit(nogil=True, _nrt=False)
 def run_trial(
     b0, b1, b2, b3, b4, p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, v0, v1, v2, v3,
@@ -330,13 +343,10 @@ def run_trial(
                 if filled + count > len(partners.score):
                     return math.nan
             partners.first[made], partners.stop[made] = filled, filled + count
-            key = name * SECOND + offset
-            for k in range(count):
-                other = found.slots[k]
-                score, partner = score_of(values, found, a, other, alpha), values.names[other]
-                if temperature > 0.0:
-                    score += temperature * noise[(partner * FIRST + key) & (len(noise) - 1)]
-                partners.score[filled + k], partners.value[filled + k] = score, partner
+            fill_scores(
+                partners, values, found, a, count, filled,
+                noise, alpha, temperature, name * SECOND + offset,
+            )  # fmt: skip
             filled += count
             used = propose(heap, used, partners, slots, made, name)
         made += 1

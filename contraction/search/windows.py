@@ -27,7 +27,7 @@ from contraction.search.annealing_tree import (
     mask_of,
     step_costs,
 )
-from contraction.search.problem import Found, Problem
+from contraction.search.problem import Found, Problem, holder_counts
 from contraction.tree import check_pairs, reorder
 
 WIDEST = 12  # values in a window; a window takes 3**width steps
@@ -109,11 +109,7 @@ class _Windows:
         self.step_cost = step_costs(problem, write_weight)
         self.cost = log2_costs(problem, start.pairs, self.legs, write_weight)
         self.weights = np.array(log2_sizes(problem))
-        holders = [0] * len(problem.sizes)
-        for held in (*problem.leaves, problem.output):
-            for label in held:
-                holders[label] += 1
-        self.plain = all(count <= 2 for count in holders)
+        self.plain = max(holder_counts(problem), default=0) <= 2
         self.bytes = len(problem.sizes) // 8 + 1
         self.solved: set[frozenset[int]] = set()
 
