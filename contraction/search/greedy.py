@@ -34,8 +34,10 @@ PLAIN_STEP = 8e-6  # seconds a leaf and trial that plain Python takes, roughly
 class Trials(Protocol):
     """Runs trials on one network."""
 
-    def run(self, trial: Trial, limit: float) -> tuple[float, Pairs] | None:
-        """Return log2 of the cost and the pairs, or None once the cost has reached `limit`."""
+    def run(
+        self, trial: Trial, limit: float, deadline: float = math.inf
+    ) -> tuple[float, Pairs] | None:
+        """Return log2 of the cost and the pairs, or None at the limit of cost or time."""
 
 
 def random_greedy(
@@ -58,7 +60,7 @@ def random_greedy(
     trials
         How many; the first has no noise.
     deadline
-        A value of `time.perf_counter()` after which no trial begins, but for the first.
+        A value of `time.perf_counter()` at which trials end, but for the first.
     keep
         How many different trees to return at most.
 
@@ -89,10 +91,12 @@ def random_greedy(
     best: list[tuple[float, Pairs]] = []
     completed = 0
     drawn = _Parameters(rng, trials)
+    until = math.inf if deadline is None else deadline
     for trial in drawn:
-        if best and deadline is not None and time.perf_counter() >= deadline:
+        if best and time.perf_counter() >= until:
             break
-        result = runner.run(trial, best[-1][0] - SAME if completed >= keep else math.inf)
+        limit = best[-1][0] - SAME if completed >= keep else math.inf
+        result = runner.run(trial, limit, until if best else math.inf)
         if result is None:
             continue
         completed += 1

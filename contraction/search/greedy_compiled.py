@@ -33,8 +33,13 @@ class CompiledTrials:
         self.pairs = np.empty(2 * (n - 1), np.int64)
         self._make_room(ROOM * n)
 
-    def run(self, trial: Trial, limit: float) -> tuple[float, Pairs] | None:
-        """Return log2 of the cost and the pairs, or None once the cost has reached `limit`."""
+    def run(
+        self, trial: Trial, limit: float, deadline: float = math.inf
+    ) -> tuple[float, Pairs] | None:
+        """Return log2 of the cost and the pairs, or None once the cost has reached `limit`.
+
+        A trial is too short for the deadline to matter.
+        """
         score, order = self.scores.first(*trial)
         first = (score, self.codes[order], self.scores.noise)
         while True:

@@ -9,6 +9,7 @@ bond between them, and hyper labels, if any, count by their holders.
 from __future__ import annotations
 
 import heapq
+import time
 from math import exp2, inf, log, log2
 
 from contraction.search.greedy_network import (
@@ -22,6 +23,8 @@ from contraction.search.greedy_network import (
     huge_score,
 )
 from contraction.tree import Pairs
+
+LOOK = 64  # joins from one look at the clock to the next
 
 Entry = tuple[float, int, int]
 
@@ -40,9 +43,9 @@ class PlainTrials:
             for value in values:
                 self.hyper[value].add(label)
 
-    def run(self, trial: Trial, limit: float) -> tuple[float, Pairs] | None:
-        """Return log2 of the cost and the pairs, or None once the cost has reached `limit`."""
-        state = _State(self, trial, limit)
+    def run(self, trial: Trial, limit: float, deadline: float = inf) -> tuple[float, Pairs] | None:
+        """Return log2 of the cost and the pairs, or None at the limit of cost or time."""
+        state = _State(self, trial, limit, deadline)
         scores, order = (array.tolist() for array in self.scores.first(*trial))
         if not state.join_neighbours(scores, order) or not state.join_rest():
             return None
@@ -52,7 +55,7 @@ class PlainTrials:
 class _State:
     """The values still there. Costs are in units of 2**unit, so that none overflows."""
 
-    def __init__(self, trials: PlainTrials, trial: Trial, limit: float) -> None:
+    def __init__(self, trials: PlainTrials, trial: Trial, limit: float, deadline: float) -> None:
         network = trials.network
         self.network, self.noise, self.trial = network, trials.noise, trial
         self.bonds = [bonds.copy() for bonds in trials.bonds]
@@ -67,6 +70,7 @@ class _State:
         self.limited = limit < inf
         self.unit = limit if self.limited else -inf
         self.total = 0.0
+        self.deadline = deadline
 
     @property
     def log2_cost(self) -> float:
@@ -139,7 +143,9 @@ class _State:
         return True
 
     def join(self, i: int, j: int, a: int, b: int) -> bool:
-        """Join values i and j of slots a and b; False once the limit is reached."""
+        """Join values i and j of slots a and b; False once the limit is reached or time is up."""
+        if len(self.pairs) % LOOK == LOOK - 1 and time.perf_counter() >= self.deadline:
+            return False
         bonds = self.bonds
         if len(bonds[a]) < len(bonds[b]):
             a, b = b, a

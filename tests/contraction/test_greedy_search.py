@@ -1,8 +1,10 @@
 """The random greedy search: valid trees, exact costs, every kind of label, and large networks."""
 
+import itertools
 import math
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,3 +186,15 @@ def test_large_networks(kind) -> None:
     held = tuple(tuple(number[x] for x in labels) for labels in leaves)
     problem = Problem(held, tuple(number[x] for x in output), (2,) * len(used))
     check_pairs(greedy_pairs(problem), count)
+
+
+def test_a_trial_ends_at_the_deadline(monkeypatch) -> None:
+    problem = tangle(200, 0)
+    network = network_of(problem)
+    trials = PlainTrials(network, Scores(network, np.random.default_rng(0)))
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", clock.__next__)
+    trial = Trial(1.0, 0.1, 0)
+    assert trials.run(trial, math.inf, 1.0) is None
+    assert trials.run(trial, math.inf) is not None
+    assert len(random_greedy(problem, seed=0, trials=50, deadline=0.0)) == 1  # the first is made
