@@ -7,6 +7,7 @@ that are not in the output are summed over.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,9 +71,12 @@ class Spec:
         if not held:
             raise PlanError("a contraction needs at least one input, got none.")
         try:
-            used = tuple(dict.fromkeys(label for labels in held for label in labels))
-            frozen = {label: _size(label, sizes) for label in used}
-            _check_output(kept, frozen)
+            frozen: dict[Hashable, int] = dict.fromkeys(itertools.chain.from_iterable(held), 0)
+            for label in frozen:
+                size = sizes.get(label)
+                frozen[label] = size if type(size) is int and size >= 0 else _size(label, sizes)
+            if len(set(kept)) < len(kept) or not frozen.keys() >= set(kept):
+                _refuse_output(kept, frozen)
         except TypeError as error:
             raise PlanError(f"labels must be hashable: {error}.") from error
         put = object.__setattr__
@@ -146,10 +150,10 @@ class Spec:
     @cached_property
     def canonical(self) -> Canonical:
         """The same contraction with whole numbers for labels: the key of every plan cache."""
-        number = {label: i for i, label in enumerate(self.sizes)}
+        number = dict(zip(self.sizes, range(len(self.sizes)), strict=True)).__getitem__
         return Canonical(
-            tuple(tuple(number[label] for label in labels) for labels in self.inputs),
-            tuple(number[label] for label in self.output),
+            tuple([tuple(map(number, labels)) for labels in self.inputs]),
+            tuple(map(number, self.output)),
             tuple(self.sizes.values()),
         )
 
@@ -179,7 +183,7 @@ def _size(label: Hashable, sizes: Mapping[Any, int]) -> int:
     return int(size)
 
 
-def _check_output(output: Labels, sizes: Mapping[Hashable, int]) -> None:
+def _refuse_output(output: Labels, sizes: Mapping[Hashable, int]) -> None:
     seen = set()
     for label in output:
         if label not in sizes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from contraction.cost import CostModel
-from contraction.loop_program import LoopProgram, compile_loops
+from contraction.loop_program import LoopProgram, fitting_loops
 from contraction.loops import loop_order, sliced_canonical
 from contraction.program import Program, planned_program
 from contraction.search.exact import HUGE, Volumes, seconds_of
@@ -44,7 +44,7 @@ class Ranking:
         if known is None:
             if found.slices:
                 loops = loop_order(self.canonical, found.pairs, found.slices)
-                known = compile_loops(
+                known = fitting_loops(
                     self.canonical, found.pairs, loops, self.model, max_size=self.max_size
                 )
             else:
