@@ -19,7 +19,9 @@ from contraction.tree import Pairs, build_tree
 Derivation: TypeAlias = Route | Nest
 MOST_WORK = 64  # times the multiply-adds without slices, beyond which no label is sliced
 CALL = 4096  # multiply-adds that take about as long as the call of a step
-MOST_TRIES = 16  # sets of slices that are worked out
+MOST_TRIES = 16
+MANY = 40  # inputs above which only this many sets are worked out:
+FEW_TRIES = 2  # sets of slices that are worked out
 
 
 class Question(NamedTuple):
@@ -116,7 +118,8 @@ def _slices(question: Question, budget: Budget) -> Iterator[tuple[int, ...]]:
     yield tuple(chosen)
     work = _work(steps, chosen, tree.sizes)
     tries, passed = 1, False
-    while tries < MOST_TRIES:
+    most_tries = MOST_TRIES if len(steps) < MANY else FEW_TRIES
+    while tries < most_tries:
         sizes = [1 if x in chosen else n for x, n in enumerate(tree.sizes)]
 
         def needs(values: Sequence[int], sizes: Sequence[int] = sizes) -> int:

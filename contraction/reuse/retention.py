@@ -20,6 +20,7 @@ from contraction.reuse.messages import Messages
 from contraction.reuse.schedules import (
     Schedule,
     always_kept,
+    full_schedule,
     needed_values,
     schedule_keeping,
 )
@@ -27,6 +28,7 @@ from contraction.reuse.schedules import (
 Table: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 LEVELS = 64  # levels of memory that are told apart where choices are too many
 MOST = 64  # choices of a branch that are kept in each mode
+EXACT = 40  # inputs above which a refusal tells the entries with everything kept
 ALL = 400  # choices of a branch up to which nothing is thrown away
 KEPT, AGAIN, GONE = 0, 1, 2  # what becomes of a value: kept, made again, needed no more
 COLUMNS = 9
@@ -79,6 +81,8 @@ def within_memory(messages: Messages, results: Collection[int], budget: Budget) 
     base = sum(messages.sizes[: messages.inputs]) + budget.beside
     choice = _Branches(messages, results, budget.size - base).best()
     if choice is None:
+        if messages.inputs > EXACT:
+            raise budget.refusal(full_schedule(messages, results).peak_size + budget.beside)
         raise budget.refusal(base + _Branches(messages, results, None).least())
     return schedule_keeping(messages, results, choice)
 
