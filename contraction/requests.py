@@ -22,7 +22,7 @@ from contraction.squeezing import Task, squeezed, thinned
 from contraction.tree import Pairs, build_tree, check_pairs, order_for_memory
 
 Progress: TypeAlias = Callable[[float, float], None]
-LARGE = 4000  # labels times steps above which slices that were searched for are left as they are
+LARGE = 1000  # labels times steps above which slices that were searched for are left as they are
 MANY = 2000  # inputs above which only a few plans are remembered, for they are large
 
 
