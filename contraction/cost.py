@@ -93,9 +93,9 @@ class CostModel:
     sum_call: float = 2.2e-6
     sum_loop: float = 3e-9
     dot: float = 0.18e-9
-    reduce: float = 0.5e-9
+    reduce: float = 0.6e-9
     apart: float = 0.35e-9
-    sum_across: float = 0.46e-9
+    sum_across: float = 1.0e-9
     nest: float = 9e-9
     far: float = 0.03e-9
 
