@@ -41,12 +41,15 @@ class Schedule:
         How slices are searched for under a limit; it has temperatures of its own.
     moves_per_leaf
         Rotations for each leaf where neither moves nor a deadline are given.
+    window
+        Values in a window that is solved exactly at the end; below 3 none is.
     """
 
     hot: tuple[float, float] = (2.0, 0.1)
     cool: tuple[float, float] = (0.5, 0.05)
     slicing: Slicing = field(default_factory=Slicing)
     moves_per_leaf: int = 1000
+    window: int = 8
 
     def __post_init__(self) -> None:
         check_falls(hot=self.hot, cool=self.cool)
@@ -120,14 +123,22 @@ def anneal(
         write_weight=write_weight,
         max_log2_size=max_log2_size,
     )
-    progress = Progress(moves, None if deadline is None else _before(deadline, count))
+    until = deadline
+    if deadline is not None and schedule.window >= 3:
+        until = _before(deadline, count)
+    progress = Progress(moves, until)
     if max_log2_size < math.inf:
         anneal_within(tree, progress, schedule.slicing, seed=seed)
     else:
         _anneal_freely(tree, progress, schedule)
+    slices = tuple(sorted(tree.sliced))
+    found = Found(tree.pairs(), slices, tree.log2_total())
+    if schedule.window < 3:
+        return found
     found = reoptimize(
         problem,
-        Found(tree.pairs(), tuple(sorted(tree.sliced))),
+        found,
+        width=schedule.window,
         seed=seed,
         deadline=deadline,
         max_log2_size=max_log2_size,
@@ -168,10 +179,12 @@ def _before(deadline: float, count: int) -> float:
 
 def _kind(moves: int | None, deadline: float | None) -> type[AnnealedTree]:
     """Return the compiled tree where the run is long enough and the kernels are ready."""
-    seconds = math.inf if deadline is None else deadline - time.perf_counter()
-    if moves is not None:
-        seconds = min(seconds, moves * MOVE)
-    if compiled.worthwhile(seconds) and compiled.load("contraction.search.annealing_numba"):
+    if deadline is None:  # the same tree in every process, whatever is loaded in it
+        pays = moves is None or moves * MOVE >= compiled.LOADING
+    else:
+        seconds = deadline - time.perf_counter()
+        pays = compiled.worthwhile(seconds if moves is None else min(seconds, moves * MOVE))
+    if pays and compiled.load("contraction.search.annealing_numba"):
         from contraction.search.annealing_compiled import CompiledTree
 
         return CompiledTree

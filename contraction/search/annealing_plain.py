@@ -30,6 +30,8 @@ from contraction.tree import Pairs
 
 TINY = 1e-300
 FAR = 2.0**100  # times above the limit from which no difference is made
+FAINT = 1e-3  # of the largest excess: what makes no difference beside it
+HOPELESS = 0.2  # of the largest gain: labels below it are not looked at
 
 
 class PlainTree(AnnealedTree):
@@ -183,20 +185,24 @@ class PlainTree(AnnealedTree):
         A good one makes all slices together little dearer and takes part in much of what is too
         large. `noise` is the scale of Gumbel noise on that score.
         """
-        limit, excess = self.limit, [0.0] * len(self.weights)
-        for value in range(self.count, len(self.size)):
-            over = min(self.size[value] / limit, FAR)
-            if over > 1.0:
+        limit, weights, excess = self.limit, self.weights, dict[int, float]()
+        overs = [(size / limit, v) for v, size in enumerate(self.size) if size > limit]
+        overs = [(min(over, FAR), value) for over, value in overs if value >= self.count]
+        faint = FAINT * max(overs, default=(0.0, 0))[0]
+        for over, value in overs:
+            if over >= faint:
                 for label in labels_of(self.legs[value]):
-                    if self.weights[label] > 0.0:
-                        excess[label] += over
-        worst = max(excess, default=0.0)
+                    if weights[label] > 0.0:
+                        excess[label] = excess.get(label, 0.0) + over
+        worst = max(excess.values(), default=0.0)
         if worst == 0.0:
             return -1
         total = min(max(sum(self.cost), TINY), 1 / TINY)
+        # even one that is part of every step cannot win with so little less to gain
+        least_gain = HOPELESS * max(weights[label] * over for label, over in excess.items())
         best, least = -1, math.inf
-        for label, over in enumerate(excess):
-            if over == 0.0:
+        for label, over in sorted(excess.items()):
+            if weights[label] * over < least_gain:
                 continue
             part = min(self._share(label) / total, 1.0)
             grown = 2.0 ** self.weights[label] * (1.0 - part) + part
@@ -222,6 +228,12 @@ class PlainTree(AnnealedTree):
         return [value for value, count in below.items() if count < whole]
 
     def _share(self, label: int) -> float:
-        """Return the cost of all steps that a label takes part in."""
-        steps = {self.parent[value] for value in self._carriers(label)}
-        return sum(self.cost[step] for step in steps if step >= 0)
+        """Return the cost of all steps that a label takes part in, which is not sliced."""
+        parent, legs, bit, steps = self.parent, self.legs, 1 << label, set[int]()
+        for value in self.holders[label]:
+            while legs[value] & bit:
+                value = parent[value]
+                if value < 0 or value in steps:  # from there on it was walked before
+                    break
+                steps.add(value)
+        return sum(self.cost[step] for step in steps)

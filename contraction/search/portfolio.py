@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from contraction.cost import CostModel
+from contraction.search.annealing_tree import log2_sum
 from contraction.search.exact import (
     combination,
     entries_written,
@@ -23,7 +24,7 @@ from contraction.search.exact import (
     multiply_adds,
     seconds_of,
 )
-from contraction.search.limited import Limited
+from contraction.search.limited import Judged, Limited
 from contraction.search.objectives import Objective
 from contraction.search.parts import components, restricted
 from contraction.search.problem import Found, Simplified, problem_of, simplified, smallest_first
@@ -122,7 +123,7 @@ def _search_larger(ranking: Ranking, effort: Effort) -> Found:
         if exactly:
             candidates = network.exact(int(0.4 * rounds.allowance() / SPLIT))
         if candidates is None:
-            if ranking.max_size < math.inf and network.peak(rounds.best) > network.most:
+            if ranking.max_size < math.inf and network.judged(rounds.best).log2_peak > network.most:
                 return ranking.best(network.within(rounds))
             rounds.run()
             lowered = network.lowered(rounds.seconds(), effort)
@@ -205,16 +206,20 @@ class _Network:
         result = math.prod(canonical.sizes[x] for x in canonical.output)
         return math.log2(max(self.ranking.max_size - result, 1))
 
-    def peak(self, found: Found) -> float:
-        """Return log2 of the entries that a tree of the simplified problem has alive at once."""
-        whole = self.ranking.ordered(self.whole(found))
-        return math.log2(max(self.ranking.program(whole).peak_size, 1))
+    def judged(self, found: Found) -> Judged:
+        """Return what a tree of the simplified problem does once it is lowered."""
+        program = self.ranking.program(self.ranking.ordered(self.whole(found)))
+        weight = write_weight(self.ranking.objective, self.ranking.model)
+        written = program.write_size and math.log2(program.write_size) + math.log2(weight or 1)
+        cost = math.log2(max(program.flops, 2)) - 1.0
+        cost = log2_sum([cost, written]) if weight else cost
+        return Judged(math.log2(max(program.peak_size, 1)), cost)
 
     def within(self, rounds: Rounds) -> list[Found]:
         """Return trees within the memory, or the one that came nearest."""
         most = math.log2(max(self.ranking.max_size, 1))
-        rounds.overhead += lowering_seconds(self.count)
-        found = Limited(rounds, self.peak, most).run()
+        rounds.overhead += 2 * lowering_seconds(self.count)
+        found = Limited(rounds, self.judged, most).run()
         return [self.whole(one) for one in found[:2]]
 
     def _seconds(self, found: Found) -> float:

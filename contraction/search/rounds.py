@@ -212,8 +212,27 @@ class Rounds:
         self.trees = sorted(trees, key=lambda f: (f.log2_cost, f.pairs))[:KEPT]
         self.effort.tell(self.best.log2_cost)
 
-    def affordable(self, moves: int) -> int:
-        """Return how many rotations the next round may have; zero to stop."""
+    def level(self) -> Found:
+        """Return a bisected tree with its windows solved; the best one where time is short."""
+        start, cost = self.best, BISECTION * self.count
+        if self.count >= 3 and self.allowance() > 1.5 * cost:
+            start = bisect(self.problem, seed=self.effort.seed)
+            self.spent += cost
+        if 2 * self.allowance() < self.windows:
+            return start
+        left = self.effort.left()
+        self.spent += self.windows
+        return reoptimize(
+            self.problem,
+            start,
+            width=6,
+            seed=self.effort.seed,
+            deadline=None if left == math.inf else time.perf_counter() + 0.3 * left,
+            write_weight=self.weight,
+        )
+
+    def affordable(self, moves: int, most: float = math.inf) -> int:
+        """Return how many rotations the next round may have, of `most`; zero to stop."""
         if self.count < 3:
             return 0
         least = FEWEST * self.count
@@ -223,8 +242,7 @@ class Rounds:
             return moves if moves >= least else 0
         left = self.effort.left() - (1.0 - LATEST) * self.effort.length - self.overhead
         if moves * self.pace > 0.4 * left:  # the last round takes all that is left
-            most = left / self.pace
-            moves = _rounded(most)
+            moves = _rounded(min(left / self.pace, most))
         return moves if moves >= least else 0
 
     def longer(self, moves: int) -> int:
