@@ -22,6 +22,8 @@ SETTLED = 12  # short runs for that, at most
 PROBE = 400  # rotations for each leaf in the first round
 ROUND = 100_000  # rotations for each leaf in the longest
 HEATED = 10_000  # rotations for each leaf from which heat finds better trees than a bisection
+LEVELS = 4  # bisections of which the one easiest to slice is taken
+PATIENCE = 12  # short runs that must be affordable where another bisection is tried
 MENDS = 3  # at most, for a tree that does not fit
 USUAL = 2.25  # log2 of the peak over the largest value, to begin with
 SLACK = 1.1  # log2 by which the peak may stay below what is allowed: most labels are of size two
@@ -57,13 +59,15 @@ class Limited:
         self.trees: list[Found] = []
         self.nearest: tuple[float, Found] | None = None  # log2 of the least excess, and the tree
         self.unfit: Found | None = None  # the last that did not fit
+        self.last = rounds.best  # that was judged
         self._number = 0
 
     def run(self) -> list[Found]:
         """Return the best trees within the limit, best first, or the one that came nearest."""
         rounds = self.rounds
-        level = rounds.level()
+        level = rounds.level(0)
         self._settle(level)
+        level = self._easiest(level)
         length, turn = PROBE * rounds.count, 0
         while self.limit > 0.0 and (moves := rounds.affordable(length, ROUND * rounds.count)):
             # by turns from a bisection, from the best so far, and from one that heat makes
@@ -100,6 +104,18 @@ class Limited:
         if self.trees:  # longer runs leave less beside the largest value
             self.limit = max(self.limit, self.most - USUAL)
 
+    def _easiest(self, level: Found) -> Found:
+        """Return the bisection, of a few, that a short run slices at the least cost."""
+        rounds, tried = self.rounds, []
+        for number in range(LEVELS):
+            if rounds.allowance() < PATIENCE * (rounds.windows + rounds.overhead):
+                break
+            start = level if number == 0 else rounds.level(number)
+            moves = QUICK * rounds.count
+            self._round(start, moves, GENTLE)
+            tried.append((self.last.log2_cost, number, start))
+        return min(tried)[2] if tried else level
+
     def _fitting(self, over: float) -> float:
         """Return the limit that would have made a peak over what is allowed fit."""
         return max(self.limit - over - MARGIN, 0.0)
@@ -115,7 +131,7 @@ class Limited:
         """Slice a little more of the tree that did not fit, and leave it as it is otherwise."""
         for _ in range(MENDS):
             start, moves = self.unfit or self.rounds.best, self.rounds.count
-            if not self.rounds.affordable(moves):
+            if self.trees and not self.rounds.affordable(QUICK * moves):
                 break
             found = self.rounds.annealed(
                 start, moves, self._number, schedule=GENTLE, max_log2_size=max(limit, 0.0)
@@ -128,7 +144,7 @@ class Limited:
         self._number += 1
         judged = self.judge(found)
         over = judged.log2_peak - self.most
-        found = found._replace(log2_cost=judged.log2_cost)
+        self.last = found = found._replace(log2_cost=judged.log2_cost)
         if over <= 0.0:
             self.trees = sorted({found, *self.trees}, key=lambda f: (f.log2_cost, f.pairs))[:KEPT]
             self.rounds.effort.tell(self.trees[0].log2_cost)

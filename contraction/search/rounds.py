@@ -212,11 +212,14 @@ class Rounds:
         self.trees = sorted(trees, key=lambda f: (f.log2_cost, f.pairs))[:KEPT]
         self.effort.tell(self.best.log2_cost)
 
-    def level(self) -> Found:
-        """Return a bisected tree with its windows solved; the best one where time is short."""
+    def level(self, number: int) -> Found:
+        """Return a bisected tree with its windows solved; the best one where time is short.
+
+        Each `number` gives another tree.
+        """
         start, cost = self.best, BISECTION * self.count
         if self.count >= 3 and self.allowance() > 1.5 * cost:
-            start = bisect(self.problem, seed=self.effort.seed)
+            start = bisect(self.problem, seed=self.effort.seed * 1000 + number)
             self.spent += cost
         if 2 * self.allowance() < self.windows:
             return start
