@@ -72,7 +72,7 @@ def plan(
         the bytes allowed are for these. The plan runs on any arrays.
     progress
         Called during the search with the share of `budget` that is over and log2 of the
-        smallest cost so far.
+        smallest cost so far: multiply-adds, and entries written weighted as `objective` does.
 
     Raises
     ------

@@ -94,6 +94,8 @@ def _compiled(request: Request) -> Compiled:
         check_pairs(request.path, len(canonical.inputs))
         pairs, slices = request.path, request.slices
     found = _lowered(request, pairs, slices)
+    if request.limit is None:  # lowered when it is first asked for its costs, or run
+        return found
     if found.counts.peak_size > limit:
         found = _ordered(request, found)
     fits = found.counts.peak_size <= limit
