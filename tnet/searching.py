@@ -31,7 +31,7 @@ def searched_plan(
     with console.progress(PARTS, "search, %") as bar:
 
         def progress(share: float, best: float) -> None:
-            bar.update(min(PARTS, int(PARTS * share)), f"best {best:.4g}")
+            bar.update(min(PARTS, int(PARTS * share)), f"best 10^{best * math.log10(2):.2f}")
 
         try:
             return contraction.plan(spec, progress=progress, **options)
