@@ -3,10 +3,10 @@
 An entry is a small JSON file in the folder `plans` of the cache folder, named by a hash of the
 work: the labels and sizes of the contraction, the objective, the memory, the dtype and the
 device. A tree from a longer search serves a request for a shorter one, or without a budget; one
-for other memory never does. Files appear whole or not at all, so that any number of processes may share the folder;
-one that does not read as a plan of that work is removed. The entries used longest ago go first
-when there are too many. The environment variable `TNET_PLAN_CACHE`, set to 0, turns all of it
-off.
+for other memory never does. Files appear whole or not at all, so that any number of processes
+may share the folder; one that does not read as a plan of that work is removed. The
+entries used longest ago go first when there are too many. The environment variable
+`TNET_PLAN_CACHE`, set to 0, turns all of it off.
 """
 
 from __future__ import annotations
