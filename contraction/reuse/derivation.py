@@ -87,9 +87,8 @@ def _one(question: Question, budget: Budget | None) -> tuple[Derivation, bool]:
     asked, layouts, weighted = question, question.layouts, question.weighted
     if asked.slices:
         weighted = weighted or budget is not None
-        dense = tuple(order is None for order in layouts or [None] * len(asked.canonical.inputs))
         way = Way(
-            asked.canonical, asked.pairs, asked.slices, asked.name, dense, asked.leaves,
+            asked.canonical, asked.pairs, asked.slices, asked.name, layouts, asked.leaves,
             weighted, asked.valued,
         )  # fmt: skip
         return nest_of(way, budget), weighted

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from contraction.cost import CostModel
 from contraction.lowering import Order, Way, choose_ways
+from contraction.memory import workspace
 from contraction.program import Layouts, Load, Shape, Step, View, final_view, make_loads, make_step
 from contraction.spec import Canonical
 from contraction.tree import Pair, Tree, build_tree
@@ -131,7 +132,7 @@ def build_messages(
         seen[count],
         final_view(canonical, tree, memory[root], seen[root]),
         tuple(entries),
-        tuple(_beside(step, library) for step in steps),
+        tuple(workspace(steps, library)),
     )
 
 
@@ -140,13 +141,6 @@ def _siblings(pairs: Sequence[Pair], total: int) -> tuple[int, ...]:
     for pair in pairs:
         siblings[pair.left], siblings[pair.right] = pair.right, pair.left
     return tuple(siblings)
-
-
-def _beside(step: Step, library: str) -> int:
-    if library != "numpy":
-        return step.copies + step.fused
-    buffers = max(step.buffers - step.size, 0) if step.sums else step.buffers
-    return step.copies + buffers
 
 
 def _both_ways(

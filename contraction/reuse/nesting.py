@@ -9,16 +9,16 @@ a sum (Griewank and Walther, Evaluating Derivatives, SIAM 2008, chapter 3).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from contraction.buffers import BUFFER
 from contraction.loops import Part, depths_of, loop_order, parts_of, sliced_canonical
+from contraction.program import Layouts
+from contraction.reuse.occupancy import Occupancy, is_copied, occupancy_of
 from contraction.reuse.passes import Route, bound_messages, route_of
-from contraction.reuse.retention import Budget
+from contraction.reuse.retention import Budget, RefusedError
 from contraction.spec import Canonical
 from contraction.tree import Pairs, Tree, build_tree
 
@@ -53,7 +53,12 @@ class Nest(NamedTuple):
     loop_sizes: tuple[int, ...]
     placed: Fixed  # for each axis of the result
     piece: tuple[int, ...]  # the shape of the result of a slice
-    peak_size: int
+    taken: Occupancy
+
+    @property
+    def peak_size(self) -> int:
+        """The most entries alive in a run, the derivatives included."""
+        return self.taken.peak_size
 
 
 class Way(NamedTuple):
@@ -63,7 +68,7 @@ class Way(NamedTuple):
     pairs: Pairs
     slices: tuple[int, ...]
     name: str  # of the library
-    dense: tuple[bool, ...]  # which inputs lie in C order
+    layouts: Layouts | None
     leaves: tuple[int, ...]
     weighted: bool
     valued: bool
@@ -87,9 +92,15 @@ def nest_of(way: Way, budget: Budget | None) -> Nest:
     if budget is None or made.peak_size <= budget.size - budget.beside:
         return made
     flat = [len(loops)] * len(depths)
-    alone = _nest(way, loops, flat, None)
-    only = alone.stages[0].route.schedule
-    return _nest(way, loops, flat, budget.besides(alone.peak_size - only.peak_size))
+    alone = _nest(way, loops, flat, None).taken
+    least = alone.apart + budget.beside  # whatever is made again
+    try:
+        found = _nest(way, loops, flat, budget.besides(alone.beside))
+        if least <= budget.size:
+            return found
+    except RefusedError as refused:
+        least = max(least, refused.least)
+    raise budget.refusal(min(least, made.peak_size + budget.beside))
 
 
 def _is_wide(way: Way, label: int) -> bool:
@@ -117,9 +128,9 @@ def _nest(way: Way, loops: Sequence[int], depths: Sequence[int], budget: Budget 
         sizes,
         _fixed(canonical.output, place),
         tuple(canonical.sizes[x] for x in inner.output),
-        0,
+        Occupancy(0, 0, 0),
     )
-    return nest._replace(peak_size=_peak(way, nest))
+    return nest._replace(taken=occupancy_of(way, nest))
 
 
 def _fixed(labels: Sequence[int], place: dict[int, int]) -> Fixed:
@@ -155,19 +166,16 @@ def _stage(
     wanted = tuple(k for k, member in enumerate(members) if member.asked)
     weighted = way.weighted or not root
     bound = bound_messages(
-        _numbered(held, output, inner.sizes), part.pairs, way.name, None, wanted, weighted
-    )
+        _numbered(held, output, inner.sizes), part.pairs, way.name, None, wanted, weighted,
+        tuple(member.copied for member in members),
+    )  # fmt: skip
     route = route_of(bound, way.valued or not root, budget)
     return Stage(part.value, part.depth, tuple(members), route, asked[part.value])
 
 
 def _is_copied(way: Way, value: int, fixed: Fixed) -> bool:
-    if not way.dense[value]:
-        return True
-    sizes = [way.canonical.sizes[x] for x in way.canonical.inputs[value]]
-    wide = [k for k, n in zip(fixed, sizes, strict=True) if n != 1] if fixed else []
-    outer = sum(k is not None for k in wide)
-    return any(k is None for k in wide[:outer])
+    order = None if way.layouts is None else way.layouts[value]
+    return is_copied([way.canonical.sizes[x] for x in way.canonical.inputs[value]], order, fixed)
 
 
 def _numbered(
@@ -176,57 +184,3 @@ def _numbered(
     number: dict[int, int] = {}
     inputs = tuple(tuple(number.setdefault(x, len(number)) for x in labels) for labels in members)
     return Canonical(inputs, tuple(number[x] for x in output), tuple(sizes[x] for x in number))
-
-
-def _peak(way: Way, nest: Nest) -> int:
-    """Return the most entries alive in a run, the derivatives included."""
-    canonical = way.canonical
-
-    def size_of(labels: Sequence[int]) -> int:
-        return math.prod(canonical.sizes[x] for x in labels)
-
-    leaves = {m.value: s.depth for s in nest.stages for m in s.members if m.given and m.asked}
-    summed = [size_of(canonical.inputs[i]) for i, depth in leaves.items() if depth]
-    pieces = [size_of(canonical.output)] if way.valued and nest.loop_sizes else []
-    alive = peak = sum(summed) + sum(pieces)
-    held: dict[int, int] = {}
-    for stage in nest.stages:
-        schedule = stage.route.schedule
-        copies = sum(member.copied for member in stage.members)
-        if stage is nest.stages[-1] and way.weighted and nest.placed:
-            copies += math.prod(nest.piece)
-        peak = max(peak, alive + copies + schedule.peak_up)
-        own = sum(m.size for m in stage.members if m.asked)  # the sums of derivatives
-        held[stage.value] = copies + schedule.waiting
-        alive += held[stage.value] + own if stage.asked else schedule.result
-    for stage in reversed(nest.stages):
-        if not stage.asked:
-            continue
-        schedule = stage.route.schedule
-        adding = _adding(way, nest, stage)
-        peak = max(peak, alive - schedule.waiting + schedule.peak_down + adding)
-        alive -= held[stage.value]
-        alive += sum(
-            size_of(canonical.inputs[m.value])
-            for m in stage.members
-            if m.given and m.asked and not stage.depth
-        )
-    return max(peak, alive)
-
-
-def _adding(way: Way, nest: Nest, stage: Stage) -> int:
-    """Return the entries that NumPy buffers to add what a part makes to what is there."""
-    finishes, most = stage.route.bound.messages.finishes, 0
-    for k, member in enumerate(stage.members):
-        if member.asked and stage.depth:
-            turned = finishes[k].axes is not None
-            most = max(most, _buffers(member.fixed, turned, math.prod(finishes[k].shape)))
-    if way.valued and stage is nest.stages[-1]:
-        turned = stage.route.bound.messages.final.axes is not None
-        most = max(most, _buffers(nest.placed, turned, math.prod(nest.piece)))
-    return most
-
-
-def _buffers(fixed: Fixed, turned: bool, entries: int) -> int:
-    inner = any(b is not None and a is None for a, b in itertools.pairwise(fixed))
-    return (2 * inner + turned) * min(BUFFER, entries)

@@ -32,11 +32,18 @@ def bound_messages(
     layouts: Layouts | None,
     leaves: tuple[int, ...] | None,
     weighted: bool,
+    owned: tuple[int, ...] = (),
 ) -> Bound:
-    """Return the bound messages of a tree, as `build_messages` makes them; remembered."""
+    """Return the bound messages of a tree, as `build_messages` makes them; remembered.
+
+    `owned` are, for each input, the entries that are freed with it.
+    """
     made = build_messages(
         canonical, pairs, MODELS[name], layouts, leaves, weighted=weighted, library=name
     )
+    if any(owned):
+        own = tuple(known or entries for known, entries in zip(made.sizes, owned, strict=False))
+        made = made._replace(sizes=own + made.sizes[len(own) :])
     return Bound(made, name)
 
 
@@ -47,6 +54,11 @@ class Route(NamedTuple):
     schedule: Schedule
     up: tuple[Instruction, ...]
     down: tuple[Instruction, ...]
+
+    @property
+    def peak_size(self) -> int:
+        """The most entries alive in a run, the derivatives included."""
+        return self.schedule.peak_size
 
 
 @lru_cache(maxsize=128)
@@ -93,8 +105,13 @@ def _results(bound: Bound, valued: bool) -> frozenset[int]:
 def climb(route: Route, arrays: Sequence[Any]) -> list[Any]:
     """Return the table of values after the way up, kept ones and results only."""
     values = route.bound.prepared(arrays)
-    _make(route.up, values)
+    rise(route, values)
     return values
+
+
+def rise(route: Route, values: list[Any]) -> None:
+    """Make the values of the way up in the table of prepared inputs."""
+    _make(route.up, values)
 
 
 def descend(route: Route, values: list[Any], cotangent: Any) -> dict[int, Any]:

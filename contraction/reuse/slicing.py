@@ -9,7 +9,7 @@ from typing import Any
 from contraction.arrays import namespace_by_name, namespace_name
 from contraction.execute import Library
 from contraction.reuse.nesting import Fixed, Nest, Stage
-from contraction.reuse.passes import climb, descend
+from contraction.reuse.passes import descend, rise
 
 Turn = tuple[int, ...]  # where each loop stands
 
@@ -65,61 +65,68 @@ class _Run:
 
     def _up(self, depth: int, turn: Turn) -> None:
         """Make the parts of a depth and all deeper ones."""
-        last = self._nest.stages[-1]
         for stage in self._nest.stages:
-            if stage.depth < depth or (not depth and stage.depth):
-                continue
-            inputs = [
-                self._piece(self._inputs[m.value], m.fixed, turn)
-                if m.given
-                else self._made[m.value]
-                for m in stage.members
-            ]
-            table = climb(stage.route, inputs)
-            bound = stage.route.bound
-            root = bound.messages.root
-            if stage is not last:
-                self._made[stage.value] = self._contiguous(bound.result(table[root]))
-            elif self._valued:
-                self._add_value(bound.result(table[root]), turn, owned=root >= len(inputs))
-            if root >= len(inputs):
-                table[root] = None
-            if stage.asked:
-                self._tables[stage.value] = table
+            if stage.depth >= depth and (depth or not stage.depth):
+                self._stage_up(stage, turn)
+
+    def _stage_up(self, stage: Stage, turn: Turn) -> None:
+        bound = stage.route.bound
+        # nothing but the table holds the slices, so that they are freed on the way
+        table = bound.prepared(self._taken(stage, turn))
+        rise(stage.route, table)
+        root = bound.messages.root
+        inner = root >= bound.messages.inputs
+        if stage is not self._nest.stages[-1]:
+            self._made[stage.value] = self._contiguous(bound.result(table[root]))
+        elif self._valued:
+            self._add_value(bound.result(table[root]), turn, owned=inner)
+        if inner:
+            table[root] = None
+        if stage.asked:
+            self._tables[stage.value] = table
+
+    def _taken(self, stage: Stage, turn: Turn) -> list[Any]:
+        return [
+            self._piece(self._inputs[m.value], m.fixed, turn) if m.given else self._made[m.value]
+            for m in stage.members
+        ]
 
     def _down(self, depth: int, turn: Turn) -> None:
         """Take the parts of a depth and all deeper ones down; without depth those of depth 0."""
         for stage in reversed(self._nest.stages):
             if stage.depth < depth or (not depth and stage.depth):
                 continue
-            table = self._tables.pop(stage.value, None)
             self._made.pop(stage.value, None)
-            weights = self._weights(stage, turn)
-            if table is None or (weights is None and stage is not self._nest.stages[-1]):
-                continue
-            found = descend(stage.route, table, weights)
-            for k, member in enumerate(stage.members):
+            found = self._stage_down(stage, turn)
+            for k, member in enumerate(stage.members if found else ()):
                 if not member.asked:
                     continue
-                part = found.pop(k)
                 if member.given:
-                    old, shape = self._found.get(member.value), self._inputs[member.value].shape
-                    self._found[member.value] = _added(old, part, member.fixed, turn, shape)
+                    sums, shape = self._found, self._inputs[member.value].shape
                 else:
-                    old = self._sums.get(member.value)
-                    self._sums[member.value] = _added(old, part, (), turn, ())
+                    sums, shape = self._sums, ()
+                i = member.value  # no name keeps a derivative longer than it is needed
+                sums[i] = _added(sums.get(i), found.pop(k), member.fixed, turn, shape)
+
+    def _stage_down(self, stage: Stage, turn: Turn) -> dict[int, Any]:
+        """Return the derivatives by the members of a part; its table is gone then."""
+        table = self._tables.pop(stage.value, None)
+        weights = self._weights(stage, turn)
+        if table is None or (weights is None and stage is not self._nest.stages[-1]):
+            return {}
+        return descend(stage.route, table, weights)
 
     def _add_value(self, made: Any, turn: Turn, *, owned: bool) -> None:
         nest = self._nest
         made = made.reshape(nest.piece)
-        if not owned:
+        if not owned and self._total is None and not nest.placed:
             made = made.clone() if self._name == "torch" else made.copy()
         self._total = _added(self._total, made, nest.placed, turn, self._shape())
 
     def _shape(self) -> tuple[int, ...]:
         nest = self._nest
         sizes = iter(nest.piece)
-        return tuple(next(sizes) if k is None else nest.loop_sizes[k] for k in nest.placed) or (
+        return tuple([next(sizes) if k is None else nest.loop_sizes[k] for k in nest.placed]) or (
             nest.piece
         )
 
@@ -127,7 +134,8 @@ class _Run:
         """Return the derivative by the result of a part."""
         last = self._nest.stages[-1]
         if stage is not last:
-            return self._sums.pop(stage.value, None)
+            made = self._sums.pop(stage.value, None)
+            return None if made is None else self._contiguous(made)
         if self._cotangent is None:
             return None
         return self._piece(self._cotangent, self._nest.placed, turn)
@@ -137,7 +145,8 @@ class _Run:
 
 
 def _place(fixed: Fixed, turn: Turn) -> tuple[Any, ...]:
-    return tuple(slice(None) if k is None else turn[k] for k in fixed)
+    # of a list, not of a generator: Python would keep thousands of tuples for later use
+    return tuple([slice(None) if k is None else turn[k] for k in fixed])
 
 
 def _added(old: Any, part: Any, fixed: Fixed, turn: Turn, shape: Sequence[int]) -> Any:
