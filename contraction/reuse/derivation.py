@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from contraction.program import Layouts
+from contraction.reuse.cutting import cuts
 from contraction.reuse.nesting import Nest, Way, nest_of
 from contraction.reuse.passes import Route, both_passes, bound_messages, fits, route_of
 from contraction.reuse.retention import Budget, RefusedError
 from contraction.reuse.slicing import sliced_passes
 from contraction.spec import Canonical
 from contraction.staging import needed
-from contraction.tree import Pairs, build_tree
+from contraction.tree import Pairs
 
 Derivation: TypeAlias = Route | Nest
-MOST_WORK = 64  # times the multiply-adds without slices, beyond which no label is sliced
-CALL = 4096  # multiply-adds that take about as long as the call of a step
-MOST_TRIES = 16
-MANY = 40  # inputs above which only this many sets are worked out:
-FEW_TRIES = 2  # sets of slices that are worked out
+MANY = 40  # inputs above which no smaller set of labels is looked for than the first that will do
 
 
 class Question(NamedTuple):
@@ -50,13 +47,52 @@ def derivation_of(question: Question, budget: Budget | None) -> tuple[Derivation
     """
     if budget is None:
         return _one(question, None)
-    least: list[int] = []
-    for slices in _slices(question, budget):
+    try:
+        return _one(question, budget)
+    except RefusedError as refused:
+        least = refused.least
+    return _sliced(question, budget, least)
+
+
+def _sliced(question: Question, budget: Budget, least: int) -> tuple[Derivation, bool]:
+    """Return the steps with as few labels more sliced as the budget asks for.
+
+    The first set tried is the first that may fit; from there on each goes twice as far as the
+    one before, and bisection then goes back. What a refusal tells is what one of some sets
+    needs that are tried whatever the budget, so that it will do.
+    """
+    asked = question
+    sets = cuts(asked.canonical, asked.pairs, asked.slices, asked.leaves)
+    last, room = len(sets) - 1, budget.size - budget.beside
+    if not last:
+        raise budget.refusal(least)
+    few = len(asked.canonical.inputs) > MANY
+    place = next((k for k, cut in enumerate(sets) if k and cut.size <= room), last)
+    low, jump, found = max(place - 1, 0), 1, None
+    always = [last] if few else [last, 3 * last // 4, last // 2]
+    while found is None:
         try:
-            return _one(question._replace(slices=slices), budget)
+            found = _one(asked._replace(slices=sets[place].labels), budget)
         except RefusedError as refused:
-            least.append(refused.least)
-    raise budget.refusal(min(least))
+            if place in always:
+                least = min(least, refused.least)
+                always.remove(place)
+            if place < last and last in always:
+                low, place, jump = place, min(place + jump, last), 2 * jump
+            elif always:
+                place = always[0]
+                low = place
+            else:
+                break
+    if found is None:
+        raise budget.refusal(least)
+    while place - low > 1 and not few:
+        middle = (low + place) // 2
+        try:
+            found, place = _one(asked._replace(slices=sets[middle].labels), budget), middle
+        except RefusedError:
+            low = middle
+    return found
 
 
 def budget_of(limit: int, arrays: Sequence[Any], cotangent: Any) -> Budget:
@@ -97,58 +133,3 @@ def _one(question: Question, budget: Budget | None) -> tuple[Derivation, bool]:
     if not weighted and not fits(bound, asked.valued, budget):
         weighted, bound = True, bound_messages(*tree, True)
     return route_of(bound, asked.valued, budget), weighted
-
-
-def _slices(question: Question, budget: Budget) -> Iterator[tuple[int, ...]]:
-    """Return the slices asked for, and then more and more, always of the largest step.
-
-    Of its labels each time the one that costs least is taken. Sets of slices that cannot fit
-    are passed over, but for the last.
-    """
-    canonical, chosen = question.canonical, list(question.slices)
-    tree = build_tree(canonical, question.pairs)
-    steps = [
-        (
-            (*p.batch, *p.summed, *p.left_only, *p.right_only),
-            (p.left, p.right, len(tree.leaves) + k),
-        )
-        for k, p in enumerate(tree.pairs)
-    ]
-    yield tuple(chosen)
-    work = _work(steps, chosen, tree.sizes)
-    tries, passed = 1, False
-    most_tries = MOST_TRIES if len(steps) < MANY else FEW_TRIES
-    while tries < most_tries:
-        sizes = [1 if x in chosen else n for x, n in enumerate(tree.sizes)]
-
-        def needs(values: Sequence[int], sizes: Sequence[int] = sizes) -> int:
-            return sum(math.prod(sizes[x] for x in tree.legs[v]) for v in values)
-
-        largest = max(range(len(steps)), key=lambda k: needs(steps[k][1]), default=-1)
-        free = [x for x in steps[largest][0] if sizes[x] > 1] if largest >= 0 else []
-        costs = {x: _work(steps, [*chosen, x], tree.sizes) for x in sorted(free)}
-        if not costs or min(costs.values()) > MOST_WORK * max(work, 1):
-            break
-        chosen.append(min(costs, key=lambda x: (costs[x], x)))
-        sizes = [1 if x in chosen else n for x, n in enumerate(tree.sizes)]
-        most = max(needs(values, sizes) for _, values in steps)
-        passed = most > budget.size
-        if not passed:
-            tries += 1
-            yield tuple(chosen)
-    if passed:
-        yield tuple(chosen)
-
-
-def _work(
-    steps: Sequence[tuple[Sequence[int], Sequence[int]]],
-    slices: Sequence[int],
-    sizes: Sequence[int],
-) -> int:
-    """Return the multiply-adds of all slices when none shares any, with the cost of calls."""
-    gone, total = set(slices), 0
-    turns = math.prod(sizes[x] for x in gone)
-    for labels, _ in steps:
-        once = math.prod(sizes[x] for x in labels if x not in gone)
-        total += (once + CALL) * turns
-    return total

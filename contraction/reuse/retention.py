@@ -83,7 +83,10 @@ def within_memory(messages: Messages, results: Collection[int], budget: Budget) 
     if choice is None:
         if messages.inputs > EXACT:
             raise budget.refusal(full_schedule(messages, results).peak_size + budget.beside)
-        raise budget.refusal(base + _Branches(messages, results, None).least())
+        every = _Branches(messages, results, None)
+        if base + every.least() > budget.size:
+            raise budget.refusal(base + every.least())
+        choice = every.thriftiest()  # one that was thrown away among too many
     return schedule_keeping(messages, results, choice)
 
 
@@ -150,6 +153,10 @@ class _Branches:
     def least(self) -> int:
         """Return the fewest entries alive at once that any choice reaches."""
         return int(self._totals().min())
+
+    def thriftiest(self) -> set[int]:
+        """Return the values to keep for the fewest entries alive at once."""
+        return self._kept(int(np.argmin(self._totals())))
 
     def _totals(self) -> Any:
         table = self.tables[-1]
