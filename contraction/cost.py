@@ -18,8 +18,12 @@ from typing import Any
 from contraction.errors import BackendError, InputError
 
 FAR = 1 << 18  # entries of one kernel that no longer stay in the caches of a core
+VAST = 3 << 19  # entries that come from main memory
+FRESH = 1 << 22  # entries of a new array whose pages are mapped each time
 NARROW = 64  # columns
 SLOWEST = 1e3  # seconds: no rate is as high
+LINES = 600  # of the nearest cache
+LONG = 2700  # entries of an inner loop above which NumPy walks without buffers
 PAGE = 512  # entries: strides that are multiples of it fall into the same lines of a cache
 
 
@@ -36,9 +40,9 @@ class CostModel:
     matrix, gemm, gemm_read, gemm_write, turned
         Matrix products: each matrix of a batch, a multiply-add, an entry read, one written; what
         is added for an entry of an operand whose rows or columns lie across the memory.
-    vector, gemv, gemv_batch, gemv_turned, gemv_read
+    vector, gemv, gemv_batch, gemv_turned, gemv_read, gemv_loop
         Matrix times vector: each of a batch, an entry of the matrix, what is added for one in a
-        batch and if it lies across the memory, an entry of the two vectors.
+        batch and if it lies across the memory, an entry of the two vectors, an inner loop.
     narrow, packed
         Matrix products: what is added for an entry of a left operand with more rows than the
         right one has columns, if these are fewer than `NARROW`; and for an entry of a right
@@ -49,55 +53,63 @@ class CostModel:
         A matrix times its own transpose: a multiply-add, of which half need not be done.
     copy_call, copy_loop, copy_entry, copy_strided, copy_aliased, copy_far
         Copies: one; an inner loop; an entry; what is added for an entry read at a distance, at
-        a distance that is a multiple of `PAGE` entries, and at a distance in more than `FAR`.
-    product_call, product_view, loop, product, product_across
+        a distance that is a multiple of `PAGE` entries, and at one in more than `FAR` or from
+        more than `LINES` lines before the first is read again.
+    product_call, product_view, loop, product, product_short, product_across, product_far
         Element-wise products: one, what is added where the operands do not lie alike, an inner
-        loop, an entry, an entry read across its memory.
+        loop, an entry; what is added for one in inner loops of less than `LONG`, for one read
+        across its memory, and for such a one among more than `FAR`.
     sum_call, sum_loop, dot, reduce, apart, sum_across
         Products and their sum: one, an inner loop, an entry where the sum runs along the memory,
         where it runs across, where it does so and the product is formed first; and what is added
         for an entry where one operand is not read in its own order.
     nest
         What is added in these two for each pair of loops over the two innermost axes.
-    far
-        What is added for each entry of a kernel that touches more than `FAR`.
+    far, vast, fresh
+        What is added for each entry of a kernel that touches more than `FAR`; for one read where
+        that are more than `VAST`; and for an entry of a new array of `FRESH` or more.
     """
 
     call: float = 1.05e-6
-    view: float = 0.28e-6
-    matrix: float = 65e-9
-    gemm: float = 0.030e-9
-    gemm_read: float = 0.21e-9
+    view: float = 0.25e-6
+    matrix: float = 30e-9
+    gemm: float = 0.028e-9
+    gemm_read: float = 0.24e-9
     gemm_write: float = 0.12e-9
-    turned: float = 0.012e-9
-    vector: float = 17e-9
-    gemv: float = 0.075e-9
-    gemv_batch: float = 0.02e-9
-    gemv_turned: float = 0.03e-9
-    gemv_read: float = 0.045e-9
+    turned: float = 0.002e-9
+    vector: float = 18e-9
+    gemv: float = 0.066e-9
+    gemv_batch: float = 0.01e-9
+    gemv_turned: float = 0.01e-9
+    gemv_read: float = 0.05e-9
+    gemv_loop: float = 0.5e-9
     outer: float = 1.0e-9
-    narrow: float = 0.05e-9
-    packed: float = 0.2e-9
+    narrow: float = 0.015e-9
+    packed: float = 0.1e-9
     gram: float = 0.018e-9
-    copy_call: float = 1.0e-6
-    copy_loop: float = 3.0e-9
+    copy_call: float = 0.96e-6
+    copy_loop: float = 2.8e-9
     copy_entry: float = 0.18e-9
-    copy_strided: float = 0.08e-9
-    copy_aliased: float = 0.2e-9
-    copy_far: float = 0.3e-9
-    product_call: float = 0.56e-6
-    product_view: float = 0.7e-6
-    loop: float = 3.5e-9
-    product: float = 0.25e-9
-    product_across: float = 0.47e-9
-    sum_call: float = 2.2e-6
-    sum_loop: float = 3e-9
-    dot: float = 0.18e-9
-    reduce: float = 0.6e-9
-    apart: float = 0.35e-9
-    sum_across: float = 1.0e-9
-    nest: float = 9e-9
-    far: float = 0.03e-9
+    copy_strided: float = 0.085e-9
+    copy_aliased: float = 0.32e-9
+    copy_far: float = 0.33e-9
+    product_call: float = 0.65e-6
+    product_view: float = 0.63e-6
+    loop: float = 2.8e-9
+    product: float = 0.115e-9
+    product_short: float = 0.19e-9
+    product_across: float = 0.18e-9
+    product_far: float = 0.15e-9
+    sum_call: float = 2.0e-6
+    sum_loop: float = 3.5e-9
+    dot: float = 0.19e-9
+    reduce: float = 0.4e-9
+    apart: float = 0.27e-9
+    sum_across: float = 0.9e-9
+    nest: float = 6e-9
+    far: float = 0.025e-9
+    vast: float = 0.07e-9
+    fresh: float = 0.55e-9
 
     def matmul(self, batch: int, m: int, n: int, k: int) -> float:
         """Return the seconds of `batch` products (m, k) x (k, n).
@@ -111,11 +123,15 @@ class CostModel:
             entries = m * n * k
             if batch * entries > FAR:
                 entry += self.far
+                if batch * entries > VAST:
+                    entry += self.vast
             ends = (m + n + k) * self.gemv_read
             return self.call + batch * (self.vector + entries * entry + ends)
         read, write = (m + n) * k * self.gemm_read, m * n * self.gemm_write
         if n < NARROW and n < m:
             read += m * k * self.narrow
+        if batch * m * n >= FRESH:
+            write += m * n * self.fresh
         return self.call + batch * (self.matrix + m * n * k * self.gemm + read + write)
 
     def syrk(self, batch: int, n: int, k: int) -> float:
@@ -142,12 +158,16 @@ class CostModel:
             entry = self.copy_entry
         else:
             entry = self.copy_entry + self.copy_strided
-            if size > FAR:
+            if size > FAR or (length > LINES and stride >= 8):
                 entry += self.copy_far
             if stride and stride % PAGE == 0 and size > FAR >> 4:
                 entry += self.copy_aliased
         if size > FAR:
             entry += self.far
+            if size > VAST:
+                entry += self.vast
+            if size >= FRESH:
+                entry += self.fresh
         return self.copy_call + size * (entry + self.copy_loop / (length or 16))
 
     def multiply(self, size: int, run: int, *, across: bool, tile: int = 0) -> float:
@@ -159,9 +179,15 @@ class CostModel:
         call = self.product_call
         if run < size:
             call += self.product_view
-        entry = self.product_across if across else self.product
+        entry = self.product + self.product_across if across else self.product
+        if run < LONG and run < size:
+            entry += self.product_short
         if size > FAR:
-            entry += self.far
+            entry += self.far + self.product_far if across else self.far
+            if size > VAST:
+                entry += self.vast
+            if size >= FRESH:
+                entry += self.fresh
         loops = self.loop / (run or 1) + self.nest / (tile or size or 1)
         return call + size * (entry + loops)
 
@@ -229,22 +255,25 @@ CPU = CostModel()
 TORCH = CostModel(
     call=1.4e-6, view=2.2e-6, matrix=280e-9, gemm=0.031e-9, gemm_read=0.3e-9, gemm_write=0.15e-9,
     turned=0.01e-9, narrow=1.2e-9, packed=0.05e-9, vector=15e-9, gemv=0.085e-9,
-    gemv_batch=0.3e-9, gemv_turned=1.2e-9,
+    gemv_batch=0.3e-9, gemv_turned=1.2e-9, gemv_loop=0.05e-9,
     gemv_read=0.05e-9, copy_call=6.2e-6, copy_loop=3.8e-9, copy_entry=0.09e-9,
     copy_strided=0.3e-9, copy_aliased=0.2e-9, copy_far=0.6e-9, product_call=1.25e-6,
-    product_view=1.1e-6, loop=1.3e-9, product=0.12e-9, product_across=0.7e-9, sum_call=3.5e-6,
+    product_view=1.1e-6, loop=1.3e-9, product=0.12e-9, product_short=0.01e-9,
+    product_across=0.58e-9, product_far=0.1e-9, sum_call=3.5e-6,
     sum_loop=2.5e-9, dot=0.27e-9, reduce=0.4e-9, apart=0.3e-9, sum_across=0.4e-9, nest=25e-9,
-    far=0.03e-9,
+    far=0.03e-9, vast=0.1e-9, fresh=0.4e-9,
 )  # fmt: skip
 GPU = CostModel(
     call=8e-6, view=1e-6, matrix=2e-9, gemm=3.3e-14, gemm_read=1.9e-12, gemm_write=1.9e-12,
     turned=1e-14, narrow=1e-14, packed=1e-14, vector=2e-9, gemv=1.9e-12,
     gemv_batch=1e-14, gemv_turned=1e-14,
-    gemv_read=1.9e-12, outer=2e-12, gram=3.3e-14,
+    gemv_read=1.9e-12, gemv_loop=1e-14, outer=2e-12, gram=3.3e-14,
     copy_call=8e-6, copy_loop=1e-12, copy_entry=3.7e-12, copy_strided=3.7e-12,
     copy_aliased=1e-12, copy_far=1e-14, product_call=8e-6, product_view=2e-6, loop=1e-12,
-    product=5.6e-12, product_across=8e-12, sum_call=20e-6, sum_loop=1e-12, dot=4e-12,
+    product=5.6e-12, product_short=1e-14, product_across=2.4e-12, product_far=1e-14,
+    sum_call=20e-6, sum_loop=1e-12, dot=4e-12,
     reduce=6e-12, apart=8e-12, sum_across=6e-12, nest=1e-12, far=1e-14,
+    vast=1e-14, fresh=1e-14,
 )  # fmt: skip
 MODELS = {"numpy": CPU, "torch": TORCH, "cupy": GPU}  # in double precision, one thread
 

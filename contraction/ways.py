@@ -70,6 +70,7 @@ class StepWays:
         self.m, self.n = self._volume(pair.left_only), self._volume(pair.right_only)
         of_vectors = self.b > 1 and min(self.m, self.n) == 1
         self.turned = model.gemv_turned if of_vectors else model.turned
+        self.loop = model.gemv_loop if min(self.m, self.n) == 1 < self.k else 0.0
         self.fate_left = dict.fromkeys(pair.batch, BATCH) | dict.fromkeys(pair.summed, SUMMED)
         self.fate_right = self.fate_left | dict.fromkeys(pair.right_only, KEPT)
         self.fate_left |= dict.fromkeys(pair.left_only, KEPT)
@@ -155,6 +156,8 @@ class StepWays:
             # reading across the memory costs the packing of the product some locality
             across = last == KEPT and len(blocks) > 1
             seconds = across * self._volume(order) * self.turned
+            if self.loop:
+                seconds += self._volume(order) / self._volume(blocks[-1][1]) * self.loop
             views = self._views(order, blocks)
             far = across and self._volume(blocks[-1][1]) % PAGE == 0
             apart = self._volume(order) if far else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contraction.spec import Canonical
+from contraction.tree import Pairs, build_tree, reorder
 
 Leaves = Sequence[tuple[int, ...]]
 
@@ -48,3 +49,43 @@ def restricted(
     )
     output = tuple(number[x] for x in canonical.output if x in number)
     return Canonical(inputs, output, tuple(canonical.sizes[x] for x in number)), tuple(number)
+
+
+def factors_first(canonical: Canonical, pairs: Pairs) -> Pairs:
+    """Return a tree that multiplies a value without labels onto the smallest value there is.
+
+    Examples
+    --------
+    >>> canonical = Canonical(((0, 1), (1, 2), (3,), (3,)), (0, 2), (9, 2, 9, 5))
+    >>> factors_first(canonical, ((0, 1), (2, 3), (5, 4)))
+    ((2, 3), (0, 4), (5, 1))
+    """
+    tree, count = build_tree(canonical, pairs), len(pairs) + 1
+    sizes = [tree.size(value) for value in range(2 * count - 1)]
+    for step, pair in enumerate(pairs):
+        factor, other = sorted(pair, key=lambda value: len(tree.legs[value]))
+        if tree.legs[factor] or not tree.legs[other]:
+            continue
+        least = min(_below(pairs, other), key=lambda value: (sizes[value], value))
+        if sizes[least] < sizes[other]:
+            return _moved(pairs, step, (factor, other, least))
+    return pairs
+
+
+def _below(pairs: Pairs, root: int) -> list[int]:
+    """Return a value and all values that it is made of."""
+    count, found = len(pairs) + 1, [root]
+    for value in found:  # grows while it is walked
+        found += pairs[value - count] if value >= count else ()
+    return found
+
+
+def _moved(pairs: Pairs, step: int, values: tuple[int, int, int]) -> Pairs:
+    """Return the tree in which a step multiplies its factor onto a value below the other one."""
+    count = len(pairs) + 1
+    factor, other, least = values
+    changed = list(pairs)
+    changed[step] = pairs[other - count]  # the two change places
+    changed = [(other if i == least else i, other if j == least else j) for i, j in changed]
+    changed[other - count] = (least, factor)
+    return reorder(changed, count)

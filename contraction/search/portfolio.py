@@ -26,7 +26,7 @@ from contraction.search.exact import (
 )
 from contraction.search.limited import Judged, Limited
 from contraction.search.objectives import Objective
-from contraction.search.parts import components, restricted
+from contraction.search.parts import components, factors_first, restricted
 from contraction.search.problem import Found, Simplified, problem_of, simplified, smallest_first
 from contraction.search.ranking import Ranking, estimate, lowering_seconds
 from contraction.search.rounds import Effort, Progress, Rounds, worth, write_weight
@@ -100,7 +100,10 @@ def search_pairs(
         held = {x for value in part for x in leaves[value]}
         volume = math.prod(canonical.sizes[x] for x in canonical.output if x in held)
         rest.append((volume, root))
-    return Found((*pairs, *smallest_first(rest, len(leaves) + len(pairs))), tuple(slices))
+    joined = (*pairs, *smallest_first(rest, len(leaves) + len(pairs)))
+    if max_size == math.inf:
+        joined = factors_first(canonical, joined)
+    return Found(joined, tuple(slices))
 
 
 def _search_connected(ranking: Ranking, effort: Effort) -> Found:

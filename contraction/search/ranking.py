@@ -18,6 +18,9 @@ from contraction.tree import build_tree, order_for_memory
 
 Lowered: TypeAlias = Program | LoopProgram
 
+MORE_FLOPS = 4  # times the fewest that a tree of a shorter estimated time may take
+LITTLE = 1 << 14  # flops below which it may take a quarter more: lowering takes longer than a run
+
 
 class Ranking:
     """Compares trees of one contraction; each is lowered once.
@@ -70,11 +73,11 @@ class Ranking:
         limited = self.max_size < math.inf  # then a tree of many flops may be all that fits
         if self.objective in (Objective.TIME, Objective.FLOPS) and not limited:
             steps = {found: self._multiply_adds(found) for found in ordered}
-            most = _a_quarter_more(min(steps.values()))  # no need to lower the others
+            most = _allowed_flops(min(steps.values()))  # no need to lower the others
             ordered = [found for found in ordered if steps[found] <= most]
         if len(ordered) == 1:
             return ordered[0]
-        ceiling = _a_quarter_more(min(self.program(found).flops for found in ordered))
+        ceiling = _allowed_flops(min(self.program(found).flops for found in ordered))
 
         def key(found: Found) -> tuple[float, ...]:
             program = self.program(found)
@@ -120,6 +123,6 @@ def lowering_seconds(count: int) -> float:
     return 6e-5 * count * min(1.0 + count / 60, 8.0)
 
 
-def _a_quarter_more(flops: int) -> int:
+def _allowed_flops(flops: int) -> int:
     """Return the flops that a shorter estimated time may cost; whole, for they may be huge."""
-    return flops + flops // 4
+    return MORE_FLOPS * flops if flops > LITTLE else flops + flops // 4

@@ -24,6 +24,7 @@ from contraction.search.greedy import random_greedy
 from contraction.search.parts import components
 from contraction.search.portfolio import _all_trees
 from contraction.search.problem import problem_of
+from contraction.search.ranking import LITTLE, MORE_FLOPS
 from contraction.tree import build_tree, leaf_labels, order_for_memory
 from strategies import graphs, trees
 
@@ -47,13 +48,13 @@ def random_tree(count: int, seed: int = 0, degree: int = 6) -> Spec:
 
 
 def test_counts_of_a_matrix_chain() -> None:
-    p = plan("ab,bc,cd->ad", [(10, 1000), (1000, 20), (20, 5)])
+    p = plan("ab,bc,cd->ad", [(10, 1000), (1000, 20), (20, 5)], objective="flops")
     assert p.pairs == ((1, 2), (0, 3))
     assert p.flops == 2 * (1000 * 20 * 5 + 10 * 1000 * 5)
     assert p.write_size == 1000 * 5 + 10 * 5
     assert p.peak_size == 1000 * 5 + 10 * 5
     assert p.slices == ()
-    assert p.objective is Objective.TIME
+    assert p.objective is Objective.FLOPS
 
 
 def test_one_input_has_no_pairs() -> None:
@@ -86,7 +87,8 @@ def test_small_networks_get_the_fewest_flops(structure) -> None:
     # all trees are tried up to four inputs; scalars cost a little more beyond
     slack = 1.0 if len(spec.inputs) <= 4 else 1.2
     assert best <= slack * plan(spec, path=pairs).flops
-    assert plan(spec).flops <= 1.5 * best
+    # a shorter estimated time may cost some flops, more of them where there are many
+    assert plan(spec).flops <= (1.5 if best <= LITTLE else 1.2 * MORE_FLOPS) * best
 
 
 @given(st.one_of(trees(), graphs()), st.sampled_from(list(Objective)))
