@@ -38,6 +38,9 @@ COLUMNS = 9
 # its way down; WORK: multiply-adds done twice; FIRST, SECOND: the rows chosen below
 
 
+_PLACES = (2.0 * LEVELS) ** np.arange(5)[::-1]  # five levels as one number, exactly
+
+
 class RefusedError(MemoryBudgetError):
     """A budget is too small; `least` would do, in entries."""
 
@@ -323,7 +326,8 @@ def _unbeaten(rows: Table, limit: int | None) -> Table:
     rows, goals = rows[order], goals[order]
     if len(rows) > ALL:  # the cheapest for each combination of levels of memory
         unit = max(limit if limit is not None else goals[:, :5].max(), 1.0) / LEVELS
-        _, first = np.unique(np.ceil(goals[:, :5] / unit), axis=0, return_index=True)
+        levels = np.minimum(np.ceil(goals[:, :5] / unit), 2 * LEVELS - 1)
+        _, first = np.unique(levels @ _PLACES, return_index=True)
         rows, goals = rows[first], goals[first]
     better = np.ones(len(rows), bool)
     for i in range(len(rows)):
