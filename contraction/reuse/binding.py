@@ -24,6 +24,7 @@ class Bound:
         self.messages, self.name, library = messages, name, Library(name)
         program = Program(messages.loads, messages.steps, messages.final, (), 0.0, 0, 0, 0)
         self.loads, self.kernels, self._final = stages(program, name)
+        self.load_of = dict(self.loads)
         self._finishes = {i: _finisher(f, library) for i, f in messages.finishes.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:

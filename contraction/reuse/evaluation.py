@@ -123,8 +123,7 @@ class Evaluation:
         positions = wanted_leaves(changes, len(self.arrays))
         arrays, values = list(self.arrays), self._values.copy()
         changed, time = self._changed.copy(), self._time + 1
-        loads = dict(self._bound.loads)
-        parents = self._bound.messages.parents
+        loads, parents = self._bound.load_of, self._bound.messages.parents
         for i in positions:
             x = self._converted(i, changes[i])
             arrays[i] = x
@@ -200,14 +199,18 @@ class Evaluation:
 
     def _value(self, value: int) -> Any:
         """Return an upward value, made with what it needs unless it is known."""
-        values, messages = self._values, self._bound.messages
-        stack = [] if value in values else [value]
+        values = self._values
+        if value in values:
+            return values[value]
+        kernels, first = self._bound.kernels, self._bound.messages.inputs + 1
+        stack = [value]
         while stack:
             v = stack[-1]
-            kernel, i, j = self._bound.kernels[v - messages.inputs - 1]
-            missing = [x for x in (i, j) if x not in values]
-            if missing:
-                stack += missing
+            kernel, i, j = kernels[v - first]
+            if i not in values:
+                stack.append(i)
+            elif j not in values:
+                stack.append(j)
             else:
                 values[v] = kernel(values[i], values[j])
                 stack.pop()
