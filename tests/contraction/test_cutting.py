@@ -51,7 +51,7 @@ def work(asked: Question, slices, *, shared: bool) -> int:
     return total
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_each_label_is_the_cheapest_of_the_largest_step(seed) -> None:
     asked = question(network(seed, 9))
     found = cuts(asked.canonical, asked.pairs, (), asked.leaves)
@@ -93,7 +93,7 @@ def largest_step(asked: Question, slices) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("count", [12, 25])
+@pytest.mark.parametrize("count", [12, 20])
 def test_a_refusal_tells_what_will_do_after_few_tries(count, seed) -> None:
     asked = question(network(seed, count))
     free = derivation_of(asked, None)[0].peak_size
@@ -110,7 +110,7 @@ def test_a_refusal_tells_what_will_do_after_few_tries(count, seed) -> None:
 
 
 def test_many_labels_are_sliced_where_one_is_not_enough() -> None:
-    asked = question(network(1, 60))
+    asked = question(network(1, 45))
     free = derivation_of(asked, None)[0].peak_size
     made, _ = derivation_of(asked, Budget(free // 500))
     assert made.peak_size <= free // 500
