@@ -110,7 +110,7 @@ def test_a_refusal_tells_what_will_do_after_few_tries(count, seed) -> None:
 
 
 def test_many_labels_are_sliced_where_one_is_not_enough() -> None:
-    asked = question(network(1, 45))
+    asked = question(network(1, 60))
     free = derivation_of(asked, None)[0].peak_size
     made, _ = derivation_of(asked, Budget(free // 500))
     assert made.peak_size <= free // 500
