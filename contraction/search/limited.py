@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from contraction.search import compiled
 from contraction.search.annealing import Schedule
 from contraction.search.problem import Found
 from contraction.search.rounds import KEPT, Rounds
@@ -21,6 +22,9 @@ QUICK = 4  # rotations for each leaf while the limit of a value is sought
 SETTLED = 12  # short runs for that, at most
 PROBE = 400  # rotations for each leaf in the first round
 ROUND = 100_000  # rotations for each leaf in the longest
+HASTE = 30_000  # rotations for each leaf below which the time is short, in plain Python
+MOSTLY = 0.7  # of a short time, for the first round
+SLOW = 1.1e-6  # seconds that a rotation takes with its share of slices
 HEATED = 10_000  # rotations for each leaf from which heat finds better trees than a bisection
 LEVELS = 4  # bisections of which the one easiest to slice is taken
 PATIENCE = 12  # short runs that must be affordable where another bisection is tried
@@ -29,6 +33,7 @@ USUAL = 2.25  # log2 of the peak over the largest value, to begin with
 SLACK = 1.1  # log2 by which the peak may stay below what is allowed: most labels are of size two
 MARGIN = 0.05  # log2 by which the next limit is lower than what would just have fitted
 GENTLE = Schedule(slicing=Slicing(unsliced=0.0, cool=(0.1, 0.05)), window=0)
+HASTY = Schedule(slicing=Slicing(unsliced=0.0, noise=0.5), window=0)
 LEVEL = Schedule(slicing=Slicing(unsliced=0.0))
 HOT = Schedule(slicing=Slicing(unsliced=0.3, penalty=(0.5, 2.0)))
 
@@ -65,9 +70,12 @@ class Limited:
     def run(self) -> list[Found]:
         """Return the best trees within the limit, best first, or the one that came nearest."""
         rounds = self.rounds
-        level = rounds.level(0)
-        self._settle(level)
-        level = self._easiest(level)
+        level, hasty = rounds.level(0), self._hasty()
+        if hasty:
+            self._keep(self._round(level, hasty, HASTY))
+        else:
+            self._settle(level)
+            level = self._easiest(level)
         length, turn = PROBE * rounds.count, 0
         while self.limit > 0.0 and (moves := rounds.affordable(length, ROUND * rounds.count)):
             # by turns from a bisection, from the best so far, and from one that heat makes
@@ -77,13 +85,10 @@ class Limited:
             elif turn % 3 == 2 and moves >= HEATED * rounds.count:
                 start, schedule = rounds.best, HOT
             over = self._round(start, moves, schedule)
-            if over > 0.0:
-                limit = self._fitting(over)
-                self._mend(min(limit, self.limit - 1.0))
-                self.limit = limit
-            elif over < -SLACK:  # longer rounds leave less beside the largest value
-                self.limit = self._fitting(over)
+            self._keep(over)
             length, turn = min(rounds.longer(moves), ROUND * rounds.count), turn + 1
+        if hasty and not self.trees:
+            self._settle(level)
         if self.trees:
             return self.trees
         return [rounds.best] if self.nearest is None else [self.nearest[1]]
@@ -103,6 +108,28 @@ class Limited:
                 self.limit = max(min(self.limit, tried - 1.0), 0.0)
         if self.trees:  # longer runs leave less beside the largest value
             self.limit = max(self.limit, self.most - USUAL)
+
+    def _hasty(self) -> int:
+        """Return the rotations of a first round that takes most of a short time, or zero.
+
+        One slow fall of the temperature finds far more than several quick ones, and programs
+        of quickly sliced trees take long to lower.
+        """
+        count, left = self.rounds.count, self.rounds.effort.left()
+        most = HASTE * count * SLOW
+        if left > most or compiled.worthwhile(left):
+            return 0
+        moves = int(MOSTLY * (left - self.rounds.overhead) / SLOW)
+        return moves if moves >= QUICK * count else 0
+
+    def _keep(self, over: float) -> None:
+        """Mend the last tree if it does not fit, and set the limit for the next."""
+        if over > 0.0:
+            limit = self._fitting(over)
+            self._mend(min(limit, self.limit - 1.0))
+            self.limit = limit
+        elif over < -SLACK:  # longer rounds leave less beside the largest value
+            self.limit = self._fitting(over)
 
     def _easiest(self, level: Found) -> Found:
         """Return the bisection, of a few, that a short run slices at the least cost."""

@@ -20,6 +20,7 @@ from contraction.search.objectives import Objective
 from contraction.search.parts import components, factors_first
 from contraction.search.portfolio import search_pairs
 from contraction.search.problem import Found, Problem, problem_of, recount
+from contraction.search.ranking import Ranking
 from contraction.search.rounds import Effort, Rounds, write_weight
 from contraction.spec import Canonical
 from contraction.tree import build_tree, check_pairs
@@ -248,3 +249,12 @@ def test_a_scalar_part_does_not_touch_a_large_result() -> None:
     tree = build_tree(Canonical(inputs, (0, 3), (50, 2, 2, 50, 7)), found.pairs)
     scalar = next(p for p in tree.pairs if not (tree.legs[p.left] and tree.legs[p.right]))
     assert tree.step_size(scalar) == 4
+
+
+def test_a_limit_is_met_in_a_short_time_too() -> None:
+    canonical = Canonical(*regular(120, seed=4))
+    begin = time.process_time()
+    found = search_pairs(canonical, Objective.TIME, CPU, seconds=0.3, max_size=1 << 12)
+    assert time.process_time() - begin < 15  # it takes as long as it needs to fit, but no more
+    assert found.slices
+    assert Ranking(canonical, Objective.TIME, CPU, 1 << 12).fits(found)
