@@ -108,8 +108,9 @@ def _tiled_product(
     out = np.empty(x.shape, np.result_type(x, y))
     narrow = [n == 1 for n in y.shape]
     for tile in itertools.product(*tiles):
-        there = tuple(slice(None) if one else part for one, part in zip(narrow, tile, strict=True))
-        np.multiply(x[tile], y[there], out=out[tile])
+        # of a list: tuples of generators linger in the interpreter's free lists
+        there = [slice(None) if one else part for one, part in zip(narrow, tile, strict=True)]
+        np.multiply(x[tile], y[tuple(there)], out=out[tile])
     return out
 
 

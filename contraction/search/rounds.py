@@ -76,11 +76,16 @@ class Effort:
         )
 
     def share(self, part: float) -> Effort:
-        """Return the effort for a part of the network, from now on."""
+        """Return the effort for a part of the network, from now on; it reports on the whole."""
         if self.deadline is None:
             return self
-        now = time.perf_counter()
-        return replace(self, begin=now, deadline=now + part * (self.deadline - self.begin))
+        now, report = time.perf_counter(), self.report
+        return replace(
+            self,
+            begin=now,
+            deadline=now + part * (self.deadline - self.begin),
+            report=None if report is None else lambda _, cost: self.tell(cost),
+        )
 
     def until(self, share: float) -> float | None:
         """Return the moment at which this share of the time is over."""

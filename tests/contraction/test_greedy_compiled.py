@@ -96,6 +96,7 @@ def test_kernels_make_the_trees_of_plain_python(tmp_path) -> None:
 def test_compiled_kernels_make_the_trees_of_plain_python(tmp_path) -> None:
     cold, warm, same = run(SEARCHED, "", tmp_path)
     assert cold == [0, 0]  # nothing is compiled, no kernels are loaded
-    assert warm == [0, 1]
+    assert warm[0] == 0  # nothing is compiled
+    assert warm[1] > 0  # and the kernels are asked for
     assert same
     assert run(COMPARED, "compiled", tmp_path)[2] == []

@@ -258,3 +258,19 @@ def test_a_limit_is_met_in_a_short_time_too() -> None:
     assert time.process_time() - begin < 15  # it takes as long as it needs to fit, but no more
     assert found.slices
     assert Ranking(canonical, Objective.TIME, CPU, 1 << 12).fits(found)
+
+
+def test_progress_of_several_parts_never_goes_back() -> None:
+    ring = [(k, (k + 1) % 30) for k in range(30)] + [(k, (k + 7) % 30) for k in range(30)]
+    holders: list[list[int]] = [[] for _ in range(60)]
+    for label, (i, j) in enumerate(ring):
+        for shift in (0, 30):
+            holders[i + shift].append(label + 60 * (shift > 0))
+            holders[j + shift].append(label + 60 * (shift > 0))
+    canonical = Canonical(tuple(map(tuple, holders)), (), (2,) * 120)
+    told: list[float] = []
+    search_pairs(
+        canonical, Objective.FLOPS, CPU, seconds=0.4, progress=lambda share, _: told.append(share)
+    )
+    assert told == sorted(told)
+    assert told[-1] > 0.3
