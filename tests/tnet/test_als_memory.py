@@ -146,7 +146,7 @@ def test_amounts():
     assert 0 < allowed_memory(None) <= available_memory()
     assert allowed_memory("50%") <= available_memory()
     assert ALS(memory="80%").memory == "80%"
-    with pytest.raises(InputError, match="memory|share"):
+    with pytest.raises(InputError, match=r"memory|share"):
         ALS(memory="180%")
     with pytest.raises(InputError, match="memory"):
         ALS(memory="much")
