@@ -10,7 +10,8 @@ from contraction.arrays import Array
 from contraction.compilation import Compiled
 from contraction.execute import memory_orders, prepare
 from contraction.plans import Plan
-from contraction.reuse.derivation import Derivation, Question, budget_of, derivation_of, derive
+from contraction.reuse.derivation import Derivation, budget_of, derivation_of, derive
+from contraction.reuse.nesting import Question
 from contraction.reuse.passes import Route, climb, conjugated, descend
 from contraction.reuse.tracking import is_transformed
 

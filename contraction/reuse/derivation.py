@@ -5,33 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from contraction.program import Layouts
 from contraction.reuse.cutting import cuts
-from contraction.reuse.nesting import Nest, Way, nest_of
+from contraction.reuse.nesting import Nest, Question, nest_of
 from contraction.reuse.passes import Route, both_passes, bound_messages, fits, route_of
 from contraction.reuse.retention import Budget, RefusedError
 from contraction.reuse.slicing import sliced_passes
-from contraction.spec import Canonical
 from contraction.staging import needed
-from contraction.tree import Pairs
 
 Derivation: TypeAlias = Route | Nest
 MANY = 40  # inputs above which no smaller set of labels is looked for than the first that will do
-
-
-class Question(NamedTuple):
-    """What is to be derived."""
-
-    canonical: Canonical
-    pairs: Pairs
-    slices: tuple[int, ...]
-    name: str  # of the library
-    layouts: Layouts | None
-    leaves: tuple[int, ...]
-    weighted: bool
-    valued: bool
 
 
 @lru_cache(maxsize=128)
@@ -123,11 +107,7 @@ def _one(question: Question, budget: Budget | None) -> tuple[Derivation, bool]:
     asked, layouts, weighted = question, question.layouts, question.weighted
     if asked.slices:
         weighted = weighted or budget is not None
-        way = Way(
-            asked.canonical, asked.pairs, asked.slices, asked.name, layouts, asked.leaves,
-            weighted, asked.valued,
-        )  # fmt: skip
-        return nest_of(way, budget), weighted
+        return nest_of(asked._replace(weighted=weighted), budget), weighted
     tree = asked.canonical, asked.pairs, asked.name, layouts, asked.leaves
     bound = bound_messages(*tree, weighted)
     if not weighted and not fits(bound, asked.valued, budget):

@@ -8,7 +8,8 @@ from typing import Any
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.plans import Plan
-from contraction.reuse.derivation import Question, budget_of, derivation_of, derive
+from contraction.reuse.derivation import budget_of, derivation_of, derive
+from contraction.reuse.nesting import Question
 from contraction.reuse.passes import checked, conjugated, one, wanted_leaves
 from contraction.units import parse_bytes
 

@@ -61,8 +61,8 @@ class Nest(NamedTuple):
         return self.taken.peak_size
 
 
-class Way(NamedTuple):
-    """What is asked of a sliced tree."""
+class Question(NamedTuple):
+    """What is to be derived."""
 
     canonical: Canonical
     pairs: Pairs
@@ -75,7 +75,7 @@ class Way(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def nest_of(way: Way, budget: Budget | None) -> Nest:
+def nest_of(question: Question, budget: Budget | None) -> Nest:
     """Return the parts of a sliced tree with their steps; remembered.
 
     Within a budget nothing is shared between slices where that takes too much memory, and in
@@ -86,16 +86,18 @@ def nest_of(way: Way, budget: Budget | None) -> Nest:
     MemoryBudgetError
         The derivatives and one slice do not fit the budget.
     """
-    loops = loop_order(way.canonical, way.pairs, [x for x in way.slices if _is_wide(way, x)])
-    depths = depths_of(way.canonical, way.pairs, loops)
-    made = _nest(way, loops, depths, None)
+    sizes = question.canonical.sizes
+    wide = [x for x in question.slices if sizes[x] != 1]
+    loops = loop_order(question.canonical, question.pairs, wide)
+    depths = depths_of(question.canonical, question.pairs, loops)
+    made = _nest(question, loops, depths, None)
     if budget is None or made.peak_size <= budget.size - budget.beside:
         return made
     flat = [len(loops)] * len(depths)
-    alone = _nest(way, loops, flat, None).taken
+    alone = _nest(question, loops, flat, None).taken
     least = alone.apart + budget.beside  # whatever is made again
     try:
-        found = _nest(way, loops, flat, budget.besides(alone.beside))
+        found = _nest(question, loops, flat, budget.besides(alone.beside))
         if least <= budget.size:
             return found
     except RefusedError as refused:
@@ -103,16 +105,14 @@ def nest_of(way: Way, budget: Budget | None) -> Nest:
     raise budget.refusal(min(least, made.peak_size + budget.beside))
 
 
-def _is_wide(way: Way, label: int) -> bool:
-    return way.canonical.sizes[label] != 1
-
-
-def _nest(way: Way, loops: Sequence[int], depths: Sequence[int], budget: Budget | None) -> Nest:
-    canonical = way.canonical
+def _nest(
+    question: Question, loops: Sequence[int], depths: Sequence[int], budget: Budget | None
+) -> Nest:
+    canonical = question.canonical
     inner = sliced_canonical(canonical, loops)
-    tree = build_tree(inner, way.pairs)
+    tree = build_tree(inner, question.pairs)
     asked = [False] * len(tree.legs)
-    for i in way.leaves:
+    for i in question.leaves:
         asked[i] = True
     for k, pair in enumerate(tree.pairs):
         asked[len(tree.leaves) + k] = asked[pair.left] or asked[pair.right]
@@ -120,7 +120,7 @@ def _nest(way: Way, loops: Sequence[int], depths: Sequence[int], budget: Budget 
     stages: list[Stage] = []
     for part in parts:
         made = {stage.value for stage in stages}
-        stages.append(_stage(way, loops, tree, inner, part, asked, made, budget))
+        stages.append(_stage(question, loops, tree, inner, part, asked, made, budget))
     place = {label: k for k, label in enumerate(loops)}
     sizes = tuple(canonical.sizes[x] for x in loops)
     nest = Nest(
@@ -130,7 +130,7 @@ def _nest(way: Way, loops: Sequence[int], depths: Sequence[int], budget: Budget 
         tuple(canonical.sizes[x] for x in inner.output),
         Occupancy(0, 0, 0),
     )
-    return nest._replace(taken=occupancy_of(way, nest))
+    return nest._replace(taken=occupancy_of(question, nest))
 
 
 def _fixed(labels: Sequence[int], place: dict[int, int]) -> Fixed:
@@ -139,7 +139,7 @@ def _fixed(labels: Sequence[int], place: dict[int, int]) -> Fixed:
 
 
 def _stage(
-    way: Way,
+    question: Question,
     loops: Sequence[int],
     tree: Tree,
     inner: Canonical,
@@ -155,8 +155,8 @@ def _stage(
         given = value < count and value not in made
         labels = inner.inputs[value] if given else tree.legs[value]
         size = math.prod(inner.sizes[x] for x in labels)
-        fixed = _fixed(way.canonical.inputs[value], place) if given else ()
-        copied = size if given and _is_copied(way, value, fixed) else 0
+        fixed = _fixed(question.canonical.inputs[value], place) if given else ()
+        copied = size if given and _is_copied(question, value, fixed) else 0
         members.append(Member(value, given, fixed, copied, 0 if given else size, asked[value]))
         held.append(labels)
     output = tree.legs[part.value]
@@ -164,18 +164,20 @@ def _stage(
         there = {x for labels in held for x in labels}
         output = tuple(x for x in inner.output if x in there)
     wanted = tuple(k for k, member in enumerate(members) if member.asked)
-    weighted = way.weighted or not root
+    weighted = question.weighted or not root
     bound = bound_messages(
-        _numbered(held, output, inner.sizes), part.pairs, way.name, None, wanted, weighted,
+        _numbered(held, output, inner.sizes), part.pairs, question.name, None, wanted, weighted,
         tuple(member.copied for member in members),
     )  # fmt: skip
-    route = route_of(bound, way.valued or not root, budget)
+    route = route_of(bound, question.valued or not root, budget)
     return Stage(part.value, part.depth, tuple(members), route, asked[part.value])
 
 
-def _is_copied(way: Way, value: int, fixed: Fixed) -> bool:
-    order = None if way.layouts is None else way.layouts[value]
-    return is_copied([way.canonical.sizes[x] for x in way.canonical.inputs[value]], order, fixed)
+def _is_copied(question: Question, value: int, fixed: Fixed) -> bool:
+    order = None if question.layouts is None else question.layouts[value]
+    return is_copied(
+        [question.canonical.sizes[x] for x in question.canonical.inputs[value]], order, fixed
+    )
 
 
 def _numbered(

@@ -14,7 +14,7 @@ from contraction.buffers import Strides, dense_strides, given_loop
 from contraction.reuse.messages import Finish
 
 if TYPE_CHECKING:
-    from contraction.reuse.nesting import Fixed, Nest, Stage, Way
+    from contraction.reuse.nesting import Fixed, Nest, Question, Stage
 
 
 class Occupancy(NamedTuple):
@@ -25,24 +25,24 @@ class Occupancy(NamedTuple):
     beside: int  # what derivatives, value and weights take while the innermost part is done
 
 
-def occupancy_of(way: Way, nest: Nest) -> Occupancy:
+def occupancy_of(question: Question, nest: Nest) -> Occupancy:
     """Return what a run of a sliced tree takes, for what is asked of it."""
-    return _Walk(way, nest).followed()
+    return _Walk(question, nest).followed()
 
 
 class _Walk:
     """A run of which only the amounts of memory are known."""
 
-    def __init__(self, way: Way, nest: Nest) -> None:
-        self._way, self._nest = way, nest
-        self._numpy = way.name == "numpy"
+    def __init__(self, question: Question, nest: Nest) -> None:
+        self._question, self._nest = question, nest
+        self._numpy = question.name == "numpy"
         self._made: dict[int, int] = {}  # entries of the results of parts
         self._tables: dict[int, int] = {}  # of the values that wait for the way down
         self._sums: dict[int, int] = {}  # of the derivatives by results of parts
         self._turned: set[int] = set()  # those of them that do not lie in C order
         self._found: dict[int, int] = {}  # of the derivatives by inputs
         self._total = self._peak = self._apart = 0
-        self._weights = _weights(way, nest)
+        self._weights = _weights(question, nest)
 
     def followed(self) -> Occupancy:
         """Return what was found on the way through all loops."""
@@ -79,20 +79,20 @@ class _Walk:
                 copy = result if messages.final.axes else 0  # to C order
                 self._note(alive + waiting + copy)
                 self._made[stage.value] = copy if shared and stage.asked else copy or result
-            elif self._way.valued:
+            elif self._question.valued:
                 self._add_value(alive + waiting, owned=not shared)
             if stage.asked:
                 self._tables[stage.value] = waiting - (0 if shared else result)
 
     def _add_value(self, alive: int, *, owned: bool) -> None:
-        nest, way = self._nest, self._way
+        nest, question = self._nest, self._question
         if not self._total:
-            self._total = math.prod(way.canonical.sizes[x] for x in way.canonical.output)
+            self._total = math.prod(question.canonical.sizes[x] for x in question.canonical.output)
             taken = owned and not nest.placed  # the first is what the others are added to
             alive += 0 if taken else self._total
         final = nest.stages[-1].route.bound.messages.final
         part = _turned(nest.piece, final.axes)
-        target = [way.canonical.sizes[x] for x in way.canonical.output]
+        target = [question.canonical.sizes[x] for x in question.canonical.output]
         self._note(alive + self._buffers(target, nest.placed, part))
 
     def _down(self, depth: int) -> None:
@@ -133,8 +133,8 @@ class _Walk:
                 continue
             buffers = 0
             if member.fixed:
-                labels = self._way.canonical.inputs[member.value]
-                target = [self._way.canonical.sizes[x] for x in labels]
+                labels = self._question.canonical.inputs[member.value]
+                target = [self._question.canonical.sizes[x] for x in labels]
                 sums[member.value] = math.prod(target)
                 buffers = self._buffers(target, member.fixed, _strides(finish))
             self._note(self._alive() + sum(parts.values()) + buffers)
@@ -169,10 +169,10 @@ def is_copied(shape: Sequence[int], order: Sequence[int] | None, fixed: Fixed) -
     return tuple(strides[a] for a in free) != dense_strides([shape[a] for a in free])
 
 
-def _weights(way: Way, nest: Nest) -> int:
+def _weights(question: Question, nest: Nest) -> int:
     """Return the entries of the copy of a slice of the cotangent."""
-    sizes = [way.canonical.sizes[x] for x in way.canonical.output]
-    if not way.weighted or not nest.placed or not is_copied(sizes, None, nest.placed):
+    sizes = [question.canonical.sizes[x] for x in question.canonical.output]
+    if not question.weighted or not nest.placed or not is_copied(sizes, None, nest.placed):
         return 0
     return math.prod(nest.piece)
 

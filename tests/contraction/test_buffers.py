@@ -2,29 +2,16 @@
 
 import math
 import random
-import tracemalloc
 
 import numpy as np
 import pytest
 
 from contraction.buffers import fused_buffers, given_loop, made_loop, product_buffers
+from traces import traced
 
 LENGTHS = [1, 2, 3, 4, 5, 8, 12, 16, 30, 64, 100, 500]
 OBJECTS = 3000  # bytes of Python's own objects
 BLOCKS = np.lib.NumpyVersion(np.__version__) >= "2.3.0"  # before, buffers were chosen otherwise
-
-
-def traced(call):
-    call()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        result = call()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    return peak - before, result
 
 
 def operand(rng: random.Random, shape: list[int], absent: float):

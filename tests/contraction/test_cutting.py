@@ -12,7 +12,8 @@ from contraction import Spec, plan
 from contraction.errors import MemoryBudgetError
 from contraction.reuse import derivation
 from contraction.reuse.cutting import CALL, MOST_WORK, cuts
-from contraction.reuse.derivation import Question, derivation_of
+from contraction.reuse.derivation import derivation_of
+from contraction.reuse.nesting import Question
 from contraction.reuse.retention import Budget
 from contraction.tree import build_tree
 

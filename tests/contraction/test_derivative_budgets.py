@@ -9,7 +9,8 @@ import pytest
 
 from contraction import Spec, environments, plan, value_and_gradients
 from contraction.errors import MemoryBudgetError
-from contraction.reuse.derivation import Question, budget_of, derivation_of
+from contraction.reuse.derivation import budget_of, derivation_of
+from contraction.reuse.nesting import Question
 from contraction.reuse.passes import checked
 
 # Bytes of Python's own objects in a run, which no budget counts: measured 1 to 10.5 kB, most of

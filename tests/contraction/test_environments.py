@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from contraction import Spec, environments, plan, value_and_gradients
 from contraction.errors import BackendError, InputError, ShapeError
-from contraction.reuse.derivation import Question, derivation_of
+from contraction.reuse.derivation import derivation_of
+from contraction.reuse.nesting import Question
 from contraction.reuse.passes import bound_messages, route_of
 from contractions import by_units, full, random_arrays, specs
 from strategies import NAMESPACES, seeds

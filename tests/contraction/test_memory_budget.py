@@ -5,7 +5,6 @@ import json
 import math
 import pickle
 import random
-import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,6 +21,7 @@ from contraction.slices import slice_job
 from contraction.tree import build_tree, order_for_memory
 from contraction.units import parse_share
 from strategies import NAMESPACES
+from traces import traced
 
 # Bytes of Python's own objects in a run, which no budget counts: the views of a few steps, the
 # lists of values, and for sliced runs a few closures for each input. Measured: 1 to 2 kB without
@@ -86,20 +86,6 @@ def arrays_of(spec: Spec, seed: int):
     return xs
 
 
-def traced_peak(call) -> int:
-    call()  # once before, for what is made only once
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        result = call()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    del result
-    return peak - before
-
-
 def check_peaks(specs) -> int:
     """Run plans under random budgets, check what they allocate, and count them."""
     measured = 0
@@ -118,7 +104,7 @@ def check_peaks(specs) -> int:
             with pytest.raises(MemoryBudgetError):
                 p.run(xs)
             continue
-        peak = traced_peak(lambda p=p, xs=xs: p.run(xs))
+        peak = traced(lambda p=p, xs=xs: p.run(xs))[0]
         measured += 1
         assert peak <= budget + OWN, (seed, peak, budget)
         if EXACT:
@@ -175,7 +161,7 @@ def test_a_budget_is_met_by_slices() -> None:
     rng = np.random.default_rng(0)
     xs = [rng.standard_normal((300, 300)) for _ in range(3)]
     np.testing.assert_allclose(p.run(xs), np.trace(xs[0] @ xs[1] @ xs[2]), rtol=1e-9)
-    assert traced_peak(lambda: p.run(xs)) <= 100_000 + OWN
+    assert traced(lambda: p.run(xs))[0] <= 100_000 + OWN
     text = str(p)
     assert f"{p.num_slices} slices over" in text
     assert f"{p.num_slices} slices" in repr(p)
