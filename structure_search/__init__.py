@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
+    from structure_search.objectives import AbstractObjective as AbstractObjective
+    from structure_search.objectives import Custom as Custom
+    from structure_search.objectives import MaxBytes as MaxBytes
+    from structure_search.objectives import MaxFlops as MaxFlops
     from structure_search.objectives import MaxParams as MaxParams
     from structure_search.objectives import RelativeError as RelativeError
+    from structure_search.objectives import WeightedError as WeightedError
     from structure_search.results import Candidate as Candidate
     from structure_search.results import Counts as Counts
     from structure_search.results import Evaluation as Evaluation
@@ -35,7 +40,15 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.greedy": ["Greedy"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
-        "structure_search.objectives": ["MaxParams", "RelativeError"],
+        "structure_search.objectives": [
+            "AbstractObjective",
+            "Custom",
+            "MaxBytes",
+            "MaxFlops",
+            "MaxParams",
+            "RelativeError",
+            "WeightedError",
+        ],
         "structure_search.results": [
             "Candidate",
             "Counts",

@@ -285,7 +285,7 @@ def _finish(begin: Callable[..., Result], task: _Task, console: Console) -> int:
         Outcome.TERMINATED: ExitCode.TERMINATED,
     }.get(result.outcome)
     _store(result, task, console, report=stopped is None)
-    met = task.objective.met(result.best.num_params, result.best.error)
+    met = task.objective.met(result.best)
     told = screen.advice(result.outcome, run=task.run, done=len(result.trace))
     if stopped is not None:
         of = f" of {task.total}" if task.total else ""
@@ -316,7 +316,7 @@ def _store(result: Result, task: _Task, console: Console, *, report: bool) -> No
     kept = str(Path(run) / "best" / "network.tnet") if run else None
     console.result(
         _document(result, task, network=task.out or kept, report=page),
-        ok=task.objective.met(result.best.num_params, result.best.error),
+        ok=task.objective.met(result.best),
     )
     console.out()
     for path in filter(None, (task.out, kept)):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from contraction.arrays import Array
 from contraction.blas_threads import threads_for
 from contraction.errors import InputError
 from structure_search import journal, run_folder
-from structure_search.bounds import CutSpectra
-from structure_search.evaluating import Evaluator
-from structure_search.fitting import Fitter
+from structure_search.evaluating import Evaluator, Pending, run_solve
+from structure_search.fitting import Fitted
 from structure_search.methods.base import AbstractMethod, Problem
 from structure_search.objectives import AbstractObjective
 from structure_search.results import (
@@ -29,6 +27,7 @@ from structure_search.results import (
     pareto_front,
 )
 from structure_search.store import NetworkStore
+from structure_search.tasks.base import AbstractTask, Failed, run_job
 from tnet.network import Network
 from tnet.structure import Structure
 from tnet.trees import rooted
@@ -41,9 +40,7 @@ Stop: TypeAlias = Callable[[], Outcome | None]
 class Task:
     """One session of a search, ready to run."""
 
-    x: Array
-    modes: Mapping[str, int]
-    norm: float
+    task: AbstractTask
     method: AbstractMethod
     objective: AbstractObjective
     start: Structure | None
@@ -67,7 +64,7 @@ def drive(
 
 def _pass_flops(task: Task) -> float:
     """Return the flops of the smallest Gram matrix of the data: the scale of one product."""
-    sizes = task.modes.values()
+    sizes = task.task.modes.values()
     return 2.0 * min(sizes) * math.prod(sizes)
 
 
@@ -77,10 +74,9 @@ def _driven(
     run: run_folder.RunFolder | None,
     record: journal.RunRecord | None,
 ) -> Result:
-    spectra = CutSpectra(task.x, tuple(task.modes), task.norm)
     evaluator = Evaluator(
-        fitter=Fitter(task.x),
-        spectra=spectra,
+        task=task.task,
+        spectra=task.task.spectra(),
         store=store,
         objective=task.objective,
         seed=task.seed,
@@ -138,9 +134,7 @@ class _Keeper:
         """Run the method to its end or to a limit."""
         task = self._task
         problem = Problem(
-            x=task.x,
-            modes=task.modes,
-            norm=task.norm,
+            task=task.task,
             objective=task.objective,
             start=task.start,
             spectra=self._evaluator.spectra,
@@ -151,11 +145,11 @@ class _Keeper:
             batch = next(proposals)
             while True:
                 answers = []
-                for proposal in batch:
-                    known = self._evaluator.journalled(proposal)
+                for pending in self._evaluator.settle(batch):
+                    known = pending.replayed
                     if not known and (why := self._limit()) is not None:
                         return why
-                    answers.append(self._evaluator.evaluate(proposal))
+                    answers.append(self._evaluator.finish(pending, self._done(pending)))
                     if not known:
                         self._record(answers[-1].evaluation)
                 batch = proposals.send(answers)
@@ -164,8 +158,13 @@ class _Keeper:
         finally:
             proposals.close()
         best = self._best
-        met = best is not None and task.objective.met(best.num_params, best.error)
+        met = best is not None and task.objective.met(as_candidate(best))
         return Outcome.REACHED if met else Outcome.EXHAUSTED
+
+    def _done(self, pending: Pending) -> Fitted | Failed | None:
+        if pending.solve is not None:
+            return run_solve(pending)
+        return None if pending.job is None else run_job(self._task.task, pending.job)
 
     def _limit(self) -> Outcome | None:
         task, now = self._task, time.monotonic()
@@ -195,8 +194,7 @@ class _Keeper:
             return False
         order, best = self._task.objective.order, self._best
         if best is not None:
-            now = order(evaluation.num_params, evaluation.error)
-            if not now < order(best.num_params, best.error):
+            if not order(as_candidate(evaluation)) < order(as_candidate(best)):
                 return False
         self._best = evaluation
         self._network = self._evaluator.network(evaluation)
@@ -231,7 +229,7 @@ class _Keeper:
         """Return the data's singular values for the report: by mode, and by bond of a tree."""
         assert self._best is not None
         cuts, structure = self._evaluator.spectra, self._best.structure
-        names = tuple(self._task.modes)
+        names = tuple(self._task.task.modes)
         found: dict[str, dict[str, tuple[str, ...]]] = {"modes": {}, "bonds": {}}
         if len(names) > 1:
             found["modes"] = {mode: (mode,) for mode in names}

@@ -1,27 +1,34 @@
-"""The evaluator: answers proposals from the journal, the cache, a bound or a fit, in that order."""
+"""The evaluator: answers proposals from the journal, the cache, a bound or a fit, in that order.
+
+A batch is answered in three steps. `settle` decides what each proposal needs, from the state at
+the beginning of the batch; the fits that are left are done by anyone, in any order, by
+`structure_search.tasks.base.run_job`; `finish` takes the results in the order of the batch. So a
+parallel search equals the serial one.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
-
-from contraction.errors import TnetError
 from structure_search.bounds import CutSpectra
-from structure_search.canonical import canonical_key, reduced
-from structure_search.fitting import Fitted, Fitter, conform
+from structure_search.canonical import canonical_key, charged, in_one_piece
+from structure_search.fitting import Fitted, conform
 from structure_search.methods.base import Answer, Proposal
 from structure_search.objectives import AbstractObjective
 from structure_search.results import Counts, Evaluation, Source
 from structure_search.store import NetworkStore
+from structure_search.tasks.base import AbstractTask, Failed, FitJob, timed
 from tnet.network import Network
 from tnet.structure import Structure
+
+__all__ = ["Evaluator", "Pending", "in_one_piece", "run_solve"]
+
+FITTED = (Source.FIT, Source.EXACT, Source.FAILED)
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,67 @@ class _Entry:
     request: str  # under which its network is kept
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What is left to do for one proposal of a batch: run `job`, or `solve`, or nothing.
+
+    Attributes
+    ----------
+    proposal, request
+        What was asked.
+    blank
+        The evaluation as far as it is known.
+    held
+        The request under which the network is kept.
+    job
+        The fit to run, in any process; None if there is none.
+    solve
+        The method's own fit, to run in this process; None if there is none.
+    replayed
+        Whether the answer stands in the journal already.
+    first
+        An earlier proposal of the batch whose result answers this one.
+    """
+
+    proposal: Proposal = field(repr=False)
+    request: str
+    blank: Evaluation = field(repr=False)
+    held: str
+    job: FitJob | None = None
+    solve: Callable[[], Network] | None = field(default=None, repr=False)
+    replayed: bool = False
+    first: Pending | None = field(default=None, repr=False)
+
+    @property
+    def asks_for_a_fit(self) -> bool:
+        """Whether there is anything to run."""
+        return self.job is not None or self.solve is not None
+
+
+def run_solve(pending: Pending) -> Fitted | Failed:
+    """Return what a method's own fit finds, or why it failed."""
+    solve, sweeps = pending.solve, pending.proposal.sweeps
+    assert solve is not None
+
+    def fit() -> Fitted:
+        net = solve()
+        assert net.error is not None
+        return Fitted(network=net, error=net.error, sweeps=sweeps, source=Source.FIT)
+
+    return timed(fit)
+
+
 class Evaluator:
     """Evaluates proposals for one search.
 
     Parameters
     ----------
-    fitter, spectra, store
-        The data in the three forms that are needed.
+    task
+        What is fitted.
+    spectra
+        Its singular values.
+    store
+        Where networks are kept.
     objective
         Its `enough` is where fits may stop.
     seed
@@ -52,14 +113,14 @@ class Evaluator:
     def __init__(
         self,
         *,
-        fitter: Fitter,
+        task: AbstractTask,
         spectra: CutSpectra,
         store: NetworkStore,
         objective: AbstractObjective,
         seed: int,
         journal: Iterable[Evaluation] = (),
     ) -> None:
-        self._fitter, self.spectra, self._store = fitter, spectra, store
+        self.task, self.spectra, self._store = task, spectra, store
         self._objective = objective
         self._seed = seed
         self._cache: dict[str, _Entry] = {}
@@ -71,6 +132,7 @@ class Evaluator:
         self._counts = Counts()
         self._begun = time.monotonic()
         self._before = max((e.elapsed for e in self.trace), default=0.0)
+        self._finished: dict[int, tuple[Evaluation, str]] = {}  # of this batch, by id of Pending
 
     @property
     def elapsed(self) -> float:
@@ -82,52 +144,85 @@ class Evaluator:
         """What was asked for in this session, and what that took."""
         return replace(self._counts, passed_over=self.spectra.ruled_out)
 
-    def journalled(self, proposal: Proposal) -> bool:
-        """Tell whether the answer stands in the journal already."""
-        return bool(self._replay.get(proposal.request))
+    # ---- a batch ----------------------------------------------------------------------------
 
-    def evaluate(self, proposal: Proposal) -> Answer:
-        """Return the answer to one proposal; a fit that fails is an answer too."""
-        request = proposal.request
-        waiting = self._replay.get(request)
-        if waiting:
-            evaluation = waiting.popleft()
-            self._count(evaluation.source, replayed=1)
-            return self._answer(proposal, evaluation, evaluation.request)
-        begun = time.monotonic()
-        structure = in_one_piece(reduced(proposal.structure))
-        evaluation, held = self._evaluate(proposal, request, structure)
-        evaluation = replace(evaluation, seconds=time.monotonic() - begun, elapsed=self.elapsed)
-        self.trace.append(evaluation)
-        self._count(evaluation.source)
-        return self._answer(proposal, evaluation, held)
+    def settle(self, batch: Sequence[Proposal]) -> list[Pending]:
+        """Return what is left to do for each proposal, from the state before the batch.
+
+        A structure that comes again within the batch, with no more effort and no start of its
+        own, is answered by what is found for the first one.
+        """
+        self._finished.clear()
+        firsts: dict[str, list[Pending]] = defaultdict(list)
+        found = []
+        for proposal in batch:
+            pending = self._replayed(proposal) or self._settle(proposal, firsts)
+            fitted = pending.replayed and pending.blank.source in FITTED
+            if fitted or pending.asks_for_a_fit:
+                firsts[pending.blank.key].append(pending)
+            found.append(pending)
+        return found
+
+    def finish(self, pending: Pending, done: Fitted | Failed | None = None) -> Answer:
+        """Record one proposal of the batch; to be called in the order of the batch.
+
+        Parameters
+        ----------
+        pending
+            From `settle`.
+        done
+            What its `job` or `solve` gave; None where it has neither.
+        """
+        if pending.replayed:
+            evaluation, held = pending.blank, pending.held
+        else:
+            evaluation, held = self._evaluation(pending, done)
+            evaluation = replace(evaluation, index=len(self.trace), elapsed=self.elapsed)
+            self.trace.append(evaluation)
+        self._finished[id(pending)] = (evaluation, held)
+        self._count(evaluation.source, replayed=int(pending.replayed))
+        return self._answer(pending.proposal, evaluation, held)
 
     def network(self, evaluation: Evaluation) -> Network | None:
         """Return the network behind an evaluation, if it is still kept."""
-        found = self._store.get(evaluation.request)
         entry = self._cache.get(evaluation.key)
+        found = self._store.get(evaluation.request)
         if found is None and entry is not None:
             found = self._store.get(entry.request)
         return found
 
     def refit(self, evaluation: Evaluation) -> Network:
         """Fit the structure of an evaluation again, where its network is no longer kept."""
-        fitted = self._fitter.fit(
-            evaluation.structure,
-            start=None,
+        job = FitJob(
+            structure=evaluation.structure,
             sweeps=100,
             restarts=6,
             enough=evaluation.error,
-            rng=self._stream(evaluation.request),
+            stream=self._stream(evaluation.request),
         )
-        return fitted.network
+        return self.task.fit(job).network
 
-    def _evaluate(
-        self, proposal: Proposal, request: str, structure: Structure
-    ) -> tuple[Evaluation, str]:
-        key = canonical_key(structure)
+    # ---- before the fits --------------------------------------------------------------------
+
+    def _replayed(self, proposal: Proposal) -> Pending | None:
+        request = proposal.request
+        waiting = self._replay.get(request)
+        if not waiting:
+            return None
+        return Pending(
+            proposal=proposal,
+            request=request,
+            blank=waiting.popleft(),
+            held=request,
+            replayed=True,
+        )
+
+    def _settle(self, proposal: Proposal, firsts: dict[str, list[Pending]]) -> Pending:
+        begun = time.perf_counter()
+        structure = charged(proposal.structure)
+        request, key = proposal.request, canonical_key(structure)
         blank = Evaluation(
-            index=len(self.trace),
+            index=-1,
             key=key,
             structure=structure,
             num_params=structure.num_params,
@@ -135,45 +230,61 @@ class Evaluator:
             label=proposal.label,
             request=request,
         )
+        pending = Pending(proposal=proposal, request=request, blank=blank, held=request)
         entry = self._cache.get(key)
-        if entry is not None and (
-            entry.effort >= proposal.effort or entry.error <= self._objective.enough
-        ):
-            return replace(blank, error=entry.error, source=Source.CACHE), entry.request
+        if entry is not None and self._answers(entry, proposal):
+            known = replace(blank, error=entry.error, source=Source.CACHE)
+            return replace(pending, blank=known, held=entry.request)
+        for first in firsts.get(key, ()):
+            if proposal.start is None and first.proposal.effort >= proposal.effort:
+                return replace(pending, first=first)
         bound = self.spectra.bound(structure) if math.isfinite(proposal.useful) else 0.0
         if bound > proposal.useful:
-            return replace(blank, bound=bound, source=Source.BOUND), request
-        try:
-            fitted = self._fit(proposal, request, structure)
-        except (TnetError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
-            text = f"{type(error).__name__}: {error}"
-            return replace(blank, bound=bound, source=Source.FAILED, failure=text), request
-        if fitted.network.structure != structure:  # a method's own fit may choose other names
-            blank = replace(
-                blank,
-                structure=fitted.network.structure,
-                num_params=fitted.network.structure.num_params,
-            )
-        self._store.put(request, fitted.network)
-        done = replace(
-            blank, error=fitted.error, bound=bound, source=fitted.source, sweeps=fitted.sweeps
-        )
-        return done, request
-
-    def _fit(self, proposal: Proposal, request: str, structure: Structure) -> Fitted:
+            return replace(pending, blank=replace(blank, bound=bound, source=Source.BOUND))
+        blank = replace(blank, bound=bound, seconds=time.perf_counter() - begun)
         if proposal.solve is not None:
-            net = proposal.solve()
-            assert net.error is not None
-            return Fitted(network=net, error=net.error, sweeps=proposal.sweeps, source=Source.FIT)
+            return replace(pending, blank=blank, solve=proposal.solve)
+        return replace(pending, blank=blank, job=self._job(proposal, request, structure))
+
+    def _answers(self, entry: _Entry, proposal: Proposal) -> bool:
+        """Tell whether a fit that was made answers a proposal."""
+        return entry.effort >= proposal.effort or entry.error <= self._objective.enough
+
+    def _job(self, proposal: Proposal, request: str, structure: Structure) -> FitJob:
         start = None if proposal.start is None else conform(proposal.start, structure)
-        return self._fitter.fit(
-            structure,
+        return FitJob(
+            structure=structure,
             start=start,
             sweeps=proposal.sweeps,
             restarts=proposal.restarts,
             enough=self._objective.enough,
-            rng=self._stream(request),
+            stream=self._stream(request),
         )
+
+    # ---- after the fits ---------------------------------------------------------------------
+
+    def _evaluation(self, pending: Pending, done: Fitted | Failed | None) -> tuple[Evaluation, str]:
+        blank = pending.blank
+        if pending.first is not None:
+            found, held = self._finished[id(pending.first)]
+            if found.source is Source.FAILED:
+                return replace(blank, source=Source.FAILED, failure=found.failure), held
+            return replace(blank, error=found.error, source=Source.CACHE), held
+        if not pending.asks_for_a_fit:
+            return blank, pending.held
+        assert done is not None
+        seconds = blank.seconds + done.seconds
+        if isinstance(done, Failed):
+            failed = replace(blank, source=Source.FAILED, failure=done.reason, seconds=seconds)
+            return failed, pending.held
+        structure = done.network.structure  # a method's own fit may choose other names
+        if structure != blank.structure:
+            blank = replace(blank, structure=structure, num_params=structure.num_params)
+        self._store.put(pending.request, done.network)
+        fitted = replace(
+            blank, error=done.error, source=done.source, sweeps=done.sweeps, seconds=seconds
+        )
+        return fitted, pending.held
 
     def _answer(self, proposal: Proposal, evaluation: Evaluation, held: str) -> Answer:
         old = self._cache.get(evaluation.key)
@@ -185,9 +296,8 @@ class Evaluator:
         load = partial(self.network, evaluation)
         return Answer(evaluation=evaluation, effort=proposal.effort, load=load)
 
-    def _stream(self, request: str) -> np.random.Generator:
-        key = np.array([self._seed, int(request, 16)], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key))
+    def _stream(self, request: str) -> tuple[int, int]:
+        return self._seed, int(request, 16)
 
     def _count(self, source: Source, replayed: int = 0) -> None:
         now = self._counts
@@ -199,21 +309,3 @@ class Evaluator:
             failed=now.failed + (source is Source.FAILED),
             replayed=now.replayed + replayed,
         )
-
-
-def in_one_piece(structure: Structure) -> Structure:
-    """Return the structure with its parts joined by bonds of rank one, so that a tree is one.
-
-    Examples
-    --------
-    >>> s = Structure({"a": ("x",), "b": ("y",)}, {"x": 2, "y": 3})
-    >>> in_one_piece(s).ranks
-    mappingproxy({'a-b': 1})
-    """
-    parts = structure.components
-    for left, right in itertools.pairwise(parts):
-        name = f"{left[0]}-{right[0]}"
-        while name in structure.size:
-            name += "'"
-        structure = structure.with_bond(left[0], right[0], 1, name=name)
-    return structure

@@ -15,7 +15,7 @@ from structure_search.charts import Axis, Chart, Guide, Mark, Scale, Series, bar
 from structure_search.journal import RunRecord
 from structure_search.objectives import objective_from_dict
 from structure_search.residuals import read_residuals
-from structure_search.results import Evaluation, Source
+from structure_search.results import Evaluation, Source, as_candidate
 from tnet.drawing import draw_svg
 from tnet.structure import Structure
 
@@ -51,7 +51,7 @@ def best_of(run: RunRecord) -> Best | None:
     if not tried:
         return None
     goal = objective_from_dict(run.settings["objective"])
-    best = min(tried, key=lambda e: (goal.order(e.num_params, e.error), e.index))
+    best = min(tried, key=lambda e: (goal.order(as_candidate(e)), e.index))
     return Best(
         structure=best.structure, num_params=best.num_params, error=best.error, index=best.index
     )
@@ -71,8 +71,8 @@ def running_best(run: RunRecord) -> list[Evaluation]:
     for e in run.evaluations:
         if not math.isfinite(e.error):
             continue
-        order = goal.order(e.num_params, e.error)
-        if not found or order < goal.order(found[-1].num_params, found[-1].error):
+        order = goal.order(as_candidate(e))
+        if not found or order < goal.order(as_candidate(found[-1])):
             found.append(e)
     return found
 

@@ -27,6 +27,7 @@ class Fitted:
     error: float
     sweeps: int
     source: Source
+    seconds: float = 0.0
 
 
 class Fitter:

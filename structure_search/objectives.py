@@ -1,39 +1,25 @@
 """Objectives: what makes one network better than another.
 
-An objective orders pairs (number of parameters, relative error); it knows nothing of structures.
+An objective orders candidates: structures with the error that was reached on them. All but
+`Custom` promise that on one structure less error is never worse, which is what lets bounds rule
+structures out (`AbstractObjective.useful_error`).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
 from contraction.errors import InputError
-from contraction.truncation import check_rank, check_tol
-
-
-class AbstractObjective(ABC):
-    """An order on networks by size and error."""
-
-    @abstractmethod
-    def order(self, num_params: int, error: float) -> tuple[float, ...]:
-        """Return a key that is smaller for the better network."""
-
-    @abstractmethod
-    def met(self, num_params: int, error: float) -> bool:
-        """Tell whether a network of this size and error fulfils the condition."""
-
-    @property
-    @abstractmethod
-    def enough(self) -> float:
-        """The error at which a fit may stop, since less would not count."""
-
-    @property
-    @abstractmethod
-    def cap(self) -> int | None:
-        """The largest number of parameters of use, or None."""
+from contraction.truncation import check_tol
+from structure_search.budgets import MaxBytes as MaxBytes
+from structure_search.budgets import MaxFlops as MaxFlops
+from structure_search.budgets import MaxParams as MaxParams
+from structure_search.objective_base import AbstractObjective as AbstractObjective
+from structure_search.results import Candidate
+from tnet.structure import Structure
 
 
 @final
@@ -43,9 +29,14 @@ class RelativeError(AbstractObjective):
 
     Examples
     --------
-    >>> goal = RelativeError(tol=0.1)
-    >>> goal.order(100, 0.05) < goal.order(200, 0.01) < goal.order(50, 0.2)
-    True
+    >>> import tnet
+    >>> goal, s = RelativeError(tol=0.1), tnet.tensor_train((4, 4), 1)
+    >>> tried = [
+    ...     Candidate(structure=s, num_params=p, error=e, index=0)
+    ...     for p, e in [(200, 0.01), (50, 0.2), (100, 0.05)]
+    ... ]
+    >>> [c.num_params for c in sorted(tried, key=goal.order)]
+    [100, 200, 50]
     """
 
     tol: float
@@ -53,15 +44,14 @@ class RelativeError(AbstractObjective):
     def __post_init__(self) -> None:
         check_tol(self.tol)
 
-    def order(self, num_params: int, error: float) -> tuple[float, ...]:
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
         """Within `tol` the smaller network is better; outside the nearer one."""
-        if error <= self.tol:
-            return (0.0, float(num_params), error)
-        return (1.0, error, float(num_params))
+        size, error = float(candidate.num_params), candidate.error
+        return (0.0, size, error) if error <= self.tol else (1.0, error, size)
 
-    def met(self, num_params: int, error: float) -> bool:
+    def met(self, candidate: Candidate) -> bool:
         """Tell whether the error is within `tol`."""
-        return error <= self.tol
+        return candidate.error <= self.tol
 
     @property
     def enough(self) -> float:
@@ -76,54 +66,138 @@ class RelativeError(AbstractObjective):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class MaxParams(AbstractObjective):
-    """The least error with at most `params` parameters.
+class WeightedError(AbstractObjective):
+    """The least ``parameters / entries of the full tensor + weight * error**2``.
+
+    The objective of the papers on TNGA, TNLS and TnALE (Li and Sun, ICML 2020; Li et al., ICML
+    2022 and 2023): squared errors, RSE, weighted against the share of parameters.
+
+    Parameters
+    ----------
+    weight
+        Of the squared relative error.
+    negligible
+        A squared error that contributes less than this does not matter: fits stop there.
 
     Examples
     --------
-    >>> goal = MaxParams(params=150)
-    >>> goal.order(100, 0.05) < goal.order(120, 0.06) < goal.order(200, 0.01)
-    True
+    >>> import tnet
+    >>> s = tnet.tensor_train((4, 4), 1)
+    >>> WeightedError(weight=5.0).order(Candidate(structure=s, num_params=8, error=0.1, index=0))
+    (0.55, 8.0)
     """
 
-    params: int
+    weight: float = 5.0
+    negligible: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_rank(self.params, "params")
+        for name in ("weight", "negligible"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise InputError(f"`{name}` is a positive number, got {getattr(self, name)!r}.")
 
-    def order(self, num_params: int, error: float) -> tuple[float, ...]:
-        """Within the budget the nearer network is better; outside the smaller one."""
-        if num_params <= self.params:
-            return (0.0, error, float(num_params))
-        return (1.0, float(num_params), error)
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        """Return the weighted sum, then the number of parameters."""
+        size = candidate.num_params / candidate.dense_size
+        missed = self.weight * (candidate.error * candidate.error)
+        return (size + missed, float(candidate.num_params))
 
-    def met(self, num_params: int, error: float) -> bool:
-        """Tell whether the network is within the budget."""
-        return num_params <= self.params
+    def met(self, candidate: Candidate) -> bool:
+        """There is no condition: every network meets it."""
+        return True
 
     @property
     def enough(self) -> float:
-        """Zero: every digit counts."""
-        return 0.0
+        """The error whose contribution to the sum is `negligible`."""
+        return math.sqrt(self.negligible / self.weight)
 
     @property
     def cap(self) -> int | None:
-        """The budget."""
-        return self.params
+        """No limit on the size."""
+        return None
 
 
-OBJECTIVES: Mapping[str, type[RelativeError] | type[MaxParams]] = {
-    "RelativeError": RelativeError,
+@final
+@dataclass(frozen=True, kw_only=True)
+class Custom(AbstractObjective):
+    """The least value of any function of a candidate.
+
+    Nothing is known about the function, so no bound rules a structure out.
+
+    Parameters
+    ----------
+    score
+        Candidate -> number, smaller is better. Deterministic.
+    enough_error
+        The relative error at which a fit may stop.
+
+    Examples
+    --------
+    >>> import tnet
+    >>> goal = Custom(score=lambda c: c.num_params * c.error)
+    >>> s = tnet.tensor_train((4, 4), 1)
+    >>> goal.order(Candidate(structure=s, num_params=8, error=0.5, index=0))
+    (4.0, 8.0)
+    """
+
+    score: Callable[[Candidate], float] = field(repr=False)
+    enough_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.score):
+            raise InputError(f"`score` is a function of a candidate, got {self.score!r}.")
+        check_tol(self.enough_error, "enough_error")
+
+    def order(self, candidate: Candidate) -> tuple[float, ...]:
+        """Return the score, then the number of parameters."""
+        score = float(self.score(candidate))
+        if math.isnan(score):
+            raise InputError(
+                f"the score of a candidate with {candidate.num_params} parameters and error "
+                f"{candidate.error:g} is NaN; return a number, infinity for what is no good."
+            )
+        return (score, float(candidate.num_params))
+
+    def met(self, candidate: Candidate) -> bool:
+        """There is no condition: every network meets it."""
+        return True
+
+    @property
+    def enough(self) -> float:
+        """The error given."""
+        return self.enough_error
+
+    @property
+    def cap(self) -> int | None:
+        """No limit on the size."""
+        return None
+
+    def useful_error(self, structure: Structure, than: Candidate | None) -> float:
+        """Infinity: nothing is known about the function."""
+        return math.inf
+
+
+OBJECTIVES: Mapping[str, Any] = {
+    "MaxBytes": MaxBytes,
+    "MaxFlops": MaxFlops,
     "MaxParams": MaxParams,
+    "RelativeError": RelativeError,
+    "WeightedError": WeightedError,
 }
 
 
 def objective_to_dict(objective: AbstractObjective) -> dict[str, Any]:
-    """Return an objective as plain data for JSON."""
+    """Return an objective as plain data for JSON.
+
+    Raises
+    ------
+    InputError
+        It is none of `OBJECTIVES`.
+    """
     name = type(objective).__name__
     if name not in OBJECTIVES:
         raise InputError(
-            f"a run folder can record the objectives {', '.join(OBJECTIVES)}, got {name}."
+            f"a run folder can record the objectives {', '.join(OBJECTIVES)}, got {name}, which "
+            "cannot be written down; take one of these, or search without a run folder."
         )
     return {"name": name, **asdict(objective)}  # type: ignore[call-overload]
 
@@ -139,4 +213,5 @@ def objective_from_dict(data: Mapping[str, Any]) -> AbstractObjective:
     options = {key: value for key, value in data.items() if key != "name"}
     if data.get("name") not in OBJECTIVES:
         raise InputError(f"unknown objective {data.get('name')!r}; known: {list(OBJECTIVES)}.")
-    return OBJECTIVES[data["name"]](**options)
+    found: AbstractObjective = OBJECTIVES[data["name"]](**options)
+    return found

@@ -25,6 +25,7 @@ from structure_search.results import (
     Result,
 )
 from structure_search.store import NetworkStore
+from structure_search.tasks.decomposition import Decomposition
 from tnet.formats import modes_of
 from tnet.structure import Structure
 
@@ -116,7 +117,7 @@ def search(
         stop=stop,
     )
     if run is None:
-        return drive(task, NetworkStore(like=task.x), None, None)
+        return drive(task, NetworkStore(like=task.task.x), None, None)
     folder = Path(run)
     run_folder.create(folder, _config(task, source or {}, _entropy(rng)))
     return _in_folder(task, folder)
@@ -241,9 +242,7 @@ def _task(
     data = namespace(data).reshape(namespace(data).reshape(data, (-1,)), tuple(data.shape))
     named = _named(tuple(int(n) for n in data.shape), modes, start)
     return Task(
-        x=data,
-        modes=named,
-        norm=float(namespace(data).linalg.vector_norm(data)),
+        task=Decomposition(x=data, modes=named),
         method=method,
         objective=goal,
         start=start,
@@ -279,13 +278,15 @@ def _entropy(rng: np.random.Generator) -> int | None:
 
 
 def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[str, Any]:
+    data = task.task
     about = {
         **run_folder.to_plain(dict(source)),
-        "shape": list(map(int, task.x.shape)),
-        "dtype": dtype_name(task.x),
-        "modes": dict(task.modes),
-        "norm": task.norm,
-        "sha256": run_folder.fingerprint(task.x),
+        "shape": list(map(int, data.x.shape)),
+        "dtype": dtype_name(data.x),
+        "modes": dict(data.modes),
+        "norm": data.norm,
+        "sha256": data.fingerprint(),
+        "task": data.to_dict(),
     }
     return {
         "method": run_folder.to_plain(method_to_dict(task.method)),
@@ -300,7 +301,7 @@ def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[
 
 
 def _in_folder(task: Task, folder: Path) -> Result:
-    store = NetworkStore(like=task.x)
+    store = NetworkStore(like=task.task.x)
     with run_folder.opened(folder, store) as (run, record):
         run.begin(
             {

@@ -24,6 +24,7 @@ from structure_search.bounds import CutSpectra
 from structure_search.canonical import canonical_key
 from structure_search.objectives import AbstractObjective
 from structure_search.results import Evaluation
+from structure_search.tasks.base import AbstractTask
 from tnet.network import Network
 from tnet.structure import Structure
 
@@ -34,29 +35,51 @@ class Problem:
 
     Attributes
     ----------
-    x
-        The data.
-    modes
-        Mode name -> size, in the axis order of `x`.
-    norm
-        Frobenius norm of `x`.
+    task
+        What networks are fitted to; its `residual` is what a network still lacks.
     objective
         What is looked for.
     start
         The structure to start from, or None.
     spectra
-        Singular values of the unfoldings of `x`, computed when first asked for.
+        Singular values of the unfoldings of `x`, computed when first asked for. They bound
+        nothing where the task is not complete.
     rng
         The method's own random stream.
     """
 
-    x: Array
-    modes: Mapping[str, int]
-    norm: float
+    task: AbstractTask
     objective: AbstractObjective
     start: Structure | None
     spectra: CutSpectra
     rng: np.random.Generator
+
+    @property
+    def x(self) -> Array:
+        """The data: zero where an entry is missing, and everywhere for a loss."""
+        return self.task.x
+
+    @property
+    def modes(self) -> Mapping[str, int]:
+        """Mode name -> size, in the axis order of `x`."""
+        return self.task.modes
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of `x`."""
+        return self.task.norm
+
+    def require_complete(self, who: str) -> None:
+        """Raise unless every entry is known: for methods that work on the data themselves.
+
+        Raises
+        ------
+        NonFiniteError
+            Entries are missing; the message names the first one.
+        InputError
+            The task is a loss.
+        """
+        self.task.require_complete(who)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,149 @@
+"""What every task offers: the data as a method sees them, the fit of one structure, its error.
+
+`run_job` is the one place where a search fits anything. It depends on nothing but its two
+arguments, which can be pickled, so it may run in any process and gives the same result there.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from contraction.arrays import Array
+from contraction.errors import TnetError
+from structure_search.bounds import CutSpectra
+from structure_search.fitting import Fitted
+from tnet.network import Network
+from tnet.structure import Structure
+
+EXPECTED = (TnetError, ArithmeticError, ValueError, np.linalg.LinAlgError)
+
+
+class ErrorOf(Enum):
+    """What the error of a search is taken over."""
+
+    ALL = "the relative error over all entries"
+    OBSERVED = "the relative error over the observed entries, which were all fitted"
+    HELD_OUT = "the relative error over observed entries that were not fitted"
+    LOSS = "the value of the loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob:
+    """One fit: everything that is needed beside the task.
+
+    Attributes
+    ----------
+    structure
+        What to fit.
+    start
+        A network of this structure to begin from, or None.
+    sweeps, restarts
+        As in `Proposal`.
+    enough
+        The error at which to stop.
+    stream
+        Two numbers: the key of the generator that the fit draws from.
+    """
+
+    structure: Structure
+    start: Network | None = field(default=None, repr=False)
+    sweeps: int
+    restarts: int
+    enough: float
+    stream: tuple[int, int]
+
+    def generator(self) -> np.random.Generator:
+        """Return a fresh generator of this job's own numbers."""
+        return np.random.Generator(np.random.Philox(key=np.array(self.stream, dtype=np.uint64)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A fit that raised: the reason."""
+
+    reason: str
+    seconds: float = 0.0
+
+
+class AbstractTask(ABC):
+    """What a network is fitted to. Holds the data; can be pickled.
+
+    Attributes
+    ----------
+    x
+        The data as a dense array: zero where an entry is missing, or there are no data.
+    modes
+        Mode name -> size, in the axis order of `x`.
+    norm
+        The Frobenius norm of `x`.
+    """
+
+    x: Array
+    modes: Mapping[str, int]
+    norm: float
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """Whether every entry of `x` is known and the error is over all of them."""
+
+    @property
+    @abstractmethod
+    def observed(self) -> Array | None:
+        """One where an entry counts and zero elsewhere, in the dtype of `x`; None if all do."""
+
+    @property
+    @abstractmethod
+    def error_of(self) -> ErrorOf:
+        """What the error is taken over."""
+
+    @abstractmethod
+    def require_complete(self, who: str) -> None:
+        """Raise an `InputError` unless the task is complete; `who` needs that."""
+
+    @abstractmethod
+    def spectra(self) -> CutSpectra:
+        """Return the singular values of the unfoldings; they bound nothing if not `complete`."""
+
+    @abstractmethod
+    def fit(self, job: FitJob) -> Fitted:
+        """Return the fit that a job asks for."""
+
+    @abstractmethod
+    def error(self, net: Network) -> float:
+        """Return the error of a network over this task's data."""
+
+    @abstractmethod
+    def residual(self, net: Network) -> Array:
+        """Return what is missing: X - T, zero where unobserved; minus the gradient of a loss."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a digest of all data, for run.json."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return what run.json says of the task beside the data themselves."""
+
+
+def run_job(task: AbstractTask, job: FitJob) -> Fitted | Failed:
+    """Return the fit of a job, or why it failed; the same in any process."""
+    return timed(lambda: task.fit(job))
+
+
+def timed(fit: Callable[[], Fitted]) -> Fitted | Failed:
+    """Return what `fit` returns with its wall time, or why it failed."""
+    begun = time.perf_counter()
+    try:
+        fitted = fit()
+    except EXPECTED as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Failed(reason=reason, seconds=time.perf_counter() - begun)
+    return replace(fitted, seconds=time.perf_counter() - begun)
