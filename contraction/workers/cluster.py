@@ -10,11 +10,10 @@ from functools import lru_cache
 from threading import Event, Lock
 from typing import Any, final
 
-from contraction.arrays import Array
 from contraction.blas_threads import threads_for
-from contraction.errors import DeviceError, WorkerError
+from contraction.errors import DeviceError, InputError, WorkerError
 from contraction.units import parse_seconds
-from contraction.workers.jobs import Blueprint, Job
+from contraction.workers.kits import Bench, Kit
 from contraction.workers.processes import check_host_arrays
 from contraction.workers.schedulers import Assignment, Crew, Scheduler, check_workers
 
@@ -32,6 +31,8 @@ class Dask(Scheduler):
     ----------
     address
         Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
+    client
+        Instead of an address, a `distributed.Client`, which stays open.
     timeout
         Seconds to wait for the scheduler to answer: a number, or text such as "5s".
     attempts
@@ -43,11 +44,14 @@ class Dask(Scheduler):
     5.0
     """
 
-    address: str
+    address: str = ""
+    client: Any = field(default=None, repr=False, compare=False)
     timeout: float = 5.0
     attempts: int = 3
 
     def __post_init__(self) -> None:
+        if bool(self.address) is (self.client is not None):
+            raise InputError("Dask needs either the `address` of a scheduler or a `client`.")
         object.__setattr__(self, "timeout", parse_seconds(self.timeout, name="timeout"))
         check_workers(self.attempts, name="attempts")
 
@@ -55,41 +59,42 @@ class Dask(Scheduler):
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have the cluster do the work."""
         check_host_arrays(work.arrays)
-        client = _client(self.address, self.timeout)
+        client = self.client or _client(self.address, self.timeout)
         try:
             threads = sum(client.nthreads().values())
             if not threads:
+                where = self.address or client.scheduler.address
                 raise DeviceError(
-                    f"the Dask scheduler at {self.address} has no workers; start one with "
-                    f"`dask worker {self.address}`."
+                    f"the Dask scheduler at {where} has no workers; start one with "
+                    f"`dask worker {where}`."
                 )
-            post = Post(
-                client, Parcel(uuid.uuid4().hex, work.blueprint, work.arrays), self.attempts
-            )
-            yield Crew(min(threads, len(work.job.tasks)), post.run, abort=post.close)
+            parcel = Parcel(uuid.uuid4().hex, work.kit, work.arrays)
+            post = Post(client, parcel, self.attempts)
+            yield Crew(min(threads, work.bench.most), post.run, abort=post.close)
         finally:
-            client.close()
+            if self.client is None:
+                client.close()
 
 
 @final
 @dataclass(frozen=True)
 class Parcel:
-    """A job for the workers of a cluster, its arrays included."""
+    """Work for the workers of a cluster, its arrays included."""
 
     name: str  # no two runs have the same
-    blueprint: Blueprint = field(compare=False)
+    kit: Kit = field(compare=False)
     arrays: Sequence[Any] = field(compare=False)
 
 
-def do_parcel_task(parcel: Parcel, task: int) -> Any:
+def do_parcel_task(parcel: Parcel, task: Any) -> Any:
     """Do one task of a parcel; runs in the workers."""
     with threads_for(0.0):
-        return _job(parcel).run(task)
+        return _bench(parcel).run(task)
 
 
 @lru_cache(maxsize=1)
-def _job(parcel: Parcel) -> Job:
-    return parcel.blueprint.build(parcel.arrays)
+def _bench(parcel: Parcel) -> Bench:
+    return parcel.kit.build(parcel.arrays)
 
 
 @final
@@ -99,9 +104,10 @@ class Post:
     def __init__(self, client: Any, parcel: Parcel, attempts: int) -> None:
         self._client, self._parcel, self._attempts = client, parcel, attempts
         self._lock, self._closed = Lock(), Event()
+        self._under_way: set[Any] = set()
         self._sent = self._send()
 
-    def run(self, task: int) -> Array:
+    def run(self, task: Any) -> Any:
         """Have the cluster do a task, and return its result.
 
         Raises
@@ -118,8 +124,11 @@ class Post:
                 if self._closed.is_set():
                     raise WorkerError("the run was given up.")
                 future = self._client.submit(do_parcel_task, sent, task, pure=False)
-                result: Array = future.result()
-                return result
+                self._under_way.add(future)
+                try:
+                    return future.result()
+                finally:
+                    self._under_way.discard(future)
             except KilledWorker as error:
                 lost = error
             except Exception as error:
@@ -133,9 +142,9 @@ class Post:
         ) from lost
 
     def close(self) -> None:
-        """Leave the cluster, and have the calls under way fail."""
+        """Have the calls under way fail."""
         self._closed.set()
-        self._client.close()
+        self._client.cancel(list(self._under_way))
 
     def _send(self) -> Any:
         return self._client.scatter(self._parcel, broadcast=True, hash=False)

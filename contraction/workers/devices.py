@@ -11,7 +11,6 @@ from typing import Any, final
 import numpy as np
 
 from contraction.arrays import (
-    Array,
     device,
     namespace_by_name,
     namespace_name,
@@ -22,7 +21,7 @@ from contraction.arrays import (
 from contraction.errors import BackendError, InputError, MemoryBudgetError
 from contraction.memory import free_memory
 from contraction.torch_lapack import shared
-from contraction.workers.jobs import Blueprint
+from contraction.workers.kits import Kit
 from contraction.workers.schedulers import Assignment, Crew, Scheduler
 
 LIBRARIES = ("torch", "cupy")
@@ -88,16 +87,16 @@ class Devices(Scheduler):
             self._check(name, work.arrays)
         seats: SimpleQueue[Seat] = SimpleQueue()
         for name in self.names:
-            seats.put(Seat(self.library, name, work.blueprint, work.arrays))
+            seats.put(Seat(self.library, name, work.kit, work.arrays))
 
-        def run(task: int) -> Array:
+        def run(task: Any) -> Any:
             seat = seats.get()
             try:
                 return seat.run(task)
             finally:
                 seats.put(seat)
 
-        yield Crew(min(len(self.names), len(work.job.tasks)), run)
+        yield Crew(min(len(self.names), work.bench.most), run)
 
     def _check(self, name: str, arrays: Sequence[Any]) -> None:
         namespace_by_name(self.library)
@@ -113,28 +112,29 @@ class Devices(Scheduler):
 
 @final
 class Seat:
-    """One stream of one device, with the job."""
+    """One stream of one device, with the bench."""
 
-    def __init__(
-        self, library: str, name: str, blueprint: Blueprint, arrays: Sequence[Any]
-    ) -> None:
+    def __init__(self, library: str, name: str, kit: Kit, arrays: Sequence[Any]) -> None:
         self._library, self._name = library, name
         self._stream = None if name == "cpu" else _new_stream(library, name)
         self._numpy = all(isinstance(x, np.ndarray) for x in arrays)
         with self._inside():
             held = [self._moved(x) for x in arrays]
-            self._job = blueprint.for_library(library, self._moved).build(held)
+            self._bench = kit.for_library(library, self._moved).build(held)
         self._wait()
 
-    def run(self, task: int) -> Array:
-        """Do a task on the device, and return its result on the host."""
+    def run(self, task: Any) -> Any:
+        """Do a task on the device, and return its result, if it is an array on the host."""
         with self._inside():
-            result: Any = self._job.run(task)
-            if self._stream is not None and self._library == "torch":
+            result: Any = self._bench.run(task)
+            is_array = hasattr(result, "dtype")  # of anything else the bench sees to where it is
+            if is_array and self._stream is not None and self._library == "torch":
                 result = _pinned_copy(result)
-            elif self._stream is not None:
+            elif is_array and self._stream is not None:
                 result = to_numpy(result)  # waits for this stream
         self._wait()
+        if not is_array:
+            return result
         if self._numpy:
             return to_numpy(result)
         return result if namespace_name(result) == "torch" else to(result, namespace="torch")

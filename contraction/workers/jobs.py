@@ -7,7 +7,7 @@ scheduler runs the same tasks on one BLAS thread each, so the result is bitwise 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
@@ -19,30 +19,33 @@ from contraction.execute import bind
 from contraction.loop_program import LoopProgram
 from contraction.slices import SliceJob
 from contraction.workers.cutting import Cut
+from contraction.workers.kits import Bench, Kit
 
 Box: TypeAlias = tuple[slice, ...]
 ALL = slice(None)
 
 
-class Job(ABC):
+class Job(Bench):
     """Tasks, numbered from zero, and what becomes of their results."""
 
     tasks: tuple[tuple[int, ...], ...]  # what each one does, in numbers
     ahead: int  # results for each worker that may wait to be put together
 
+    @property
+    def most(self) -> int:
+        """The number of tasks."""
+        return len(self.tasks)
+
     @abstractmethod
     def run(self, task: int) -> Array:
         """Do one task. May be called by several threads at once."""
-
-    def halt(self) -> None:  # noqa: B027  # a job of short tasks need not listen
-        """Have the tasks under way in other threads raise soon."""
 
     @abstractmethod
     def finish(self, results: Iterable[Array]) -> Array:
         """Return the whole result from those of the tasks, given in their order."""
 
 
-class Blueprint(ABC):
+class Blueprint(Kit):
     """A job without its arrays: plain data that travels to other processes."""
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -30,6 +31,18 @@ class Parts(NamedTuple):
     def read(self, task: int) -> NDArray[Any] | None:
         """Return the result of a task; None if there is none, or none that is whole."""
         return read_result(self.path(task), f"{self.key}:{task}")
+
+    def pack(self, task: int) -> int:
+        """Return the number that a task is."""
+        return task
+
+    def collect(self, task: int) -> NDArray[Any] | None:
+        """Return the result of a task; if it is not to last, its file goes."""
+        result = self.read(task)
+        if not self.lasting:
+            with suppress(OSError):  # some systems keep what is mapped
+                self.path(task).unlink()
+        return result
 
     def write(self, task: int, result: NDArray[Any]) -> None:
         """Write the result of a task, whole or not at all."""

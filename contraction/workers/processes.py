@@ -12,17 +12,15 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any, final
 
-from contraction.arrays import Array
 from contraction.errors import BackendError, InputError, WorkerError
-from contraction.workers.parts import Parts
-from contraction.workers.remote import Order, begin, do_task
+from contraction.workers.remote import Order, begin, do_task, receive
 from contraction.workers.schedulers import Assignment, Crew, Scheduler, check_workers
 from contraction.workers.stored import describe, write_arrays, write_plainly
 
@@ -73,18 +71,17 @@ class Processes(Scheduler):
             prefix="tnet-", dir=self.scratch, ignore_cleanup_errors=True
         ) as name:
             scratch = Path(name)
-            parts = work.parts or Parts(scratch, uuid.uuid4().hex, False)
             order = Order(
                 name=uuid.uuid4().hex,
-                blueprint=work.blueprint,
+                kit=work.kit,
                 path=scratch / "arrays.bin",
                 table=describe(work.arrays),
-                parts=parts,
+                mail=work.mail(scratch),
             )
             write_plainly(order.path, lambda stream: write_arrays(stream, work.arrays))
-            seats = Seats(order, min(self.workers, len(work.job.tasks)), self.attempts)
+            seats = Seats(order, min(self.workers, work.bench.most), self.attempts)
             try:
-                yield Crew(seats.count, seats.run, work.parts is not None, seats.close)
+                yield Crew(seats.count, seats.run, work.lasting, seats.close)
             finally:
                 seats.close()
 
@@ -111,11 +108,11 @@ class Seats:
         self._order, self._attempts = order, attempts
         self._free: SimpleQueue[Seat] = SimpleQueue()
         self._closed = Event()
-        self._seats = [Seat(self._closed, order.path.parent) for _ in range(count)]
+        self._seats = [Seat(self._closed, order) for _ in range(count)]
         for seat in self._seats:
             self._free.put(seat)
 
-    def run(self, task: int) -> Array:
+    def run(self, task: Any) -> Any:
         """Have a free worker do a task, and return its result.
 
         Raises
@@ -123,10 +120,12 @@ class Seats:
         WorkerError
             The task ended its process time and again.
         """
+        mail = self._order.mail
+        packed = mail.pack(task)
         seat = self._free.get()
         try:
             for _ in range(self._attempts):
-                if seat.call(self._order, task):
+                if seat.call(packed):
                     break
             else:
                 raise WorkerError(
@@ -136,12 +135,11 @@ class Seats:
                 )
         finally:
             self._free.put(seat)
-        result: Array | None = self._order.parts.read(task)
+        result = mail.collect(packed)
         if result is None:
-            raise WorkerError(f"the result of task {task} is damaged in {self._order.parts.folder}")
-        if not self._order.parts.lasting:
-            with suppress(OSError):  # some systems keep what is mapped
-                self._order.parts.path(task).unlink()
+            raise WorkerError(
+                f"the result of task {task} is damaged; look whether the disk is full."
+            )
         return result
 
     def close(self) -> None:
@@ -155,15 +153,18 @@ class Seats:
 class Seat:
     """One worker process at a time."""
 
-    def __init__(self, closed: Event, scratch: Path) -> None:
-        self._closed, self._scratch, self._lock, self._pool = closed, scratch, Lock(), None
+    def __init__(self, closed: Event, order: Order) -> None:
+        self._closed, self._order, self._lock, self._pool = closed, order, Lock(), None
 
-    def call(self, order: Order, task: int) -> bool:
+    def call(self, task: Any) -> bool:
         """Have the worker do a task; False if it died over it."""
         from loky.process_executor import BrokenProcessPool
 
         try:
-            self._hired().submit(do_task, order, task).result()
+            pool, new = self._hired()
+            if new:
+                pool.submit(receive, self._order).result()
+            pool.submit(do_task, self._order.repeated, task).result()
             return True
         except BrokenProcessPool:
             with self._lock:
@@ -179,14 +180,17 @@ class Seat:
         if pool is not None:
             pool.shutdown(wait=True, kill_workers=True)
 
-    def _hired(self) -> Any:
+    def _hired(self) -> tuple[Any, bool]:
+        """Return the process, and whether it is a new one."""
         from loky.process_executor import ProcessPoolExecutor
 
         with self._lock:
             if self._closed.is_set():
                 raise WorkerError("the workers were sent home.")
-            if self._pool is None:
+            new = self._pool is None
+            if new:
+                about = (os.getpid(), self._order.path.parent)
                 self._pool = ProcessPoolExecutor(
-                    1, initializer=begin, initargs=(os.getpid(), self._scratch), env=ONE_THREAD
+                    1, initializer=begin, initargs=about, env=ONE_THREAD
                 )
-            return self._pool
+            return self._pool, new

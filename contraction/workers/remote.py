@@ -1,6 +1,7 @@
-"""What runs in a worker process: builds the job once, and does the tasks that it is told.
+"""What runs in a worker process: builds the bench once, and does the tasks that it is told.
 
-This module is all that a worker imports of ours, with NumPy: it starts quickly.
+This module and that of the kit are all that a worker imports of ours, with NumPy: it starts
+quickly.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
 from contraction.blas_threads import threads_for
-from contraction.workers.jobs import Blueprint, Job
-from contraction.workers.parts import Parts
+from contraction.errors import WorkerError
+from contraction.workers.kits import Bench, Kit, Mail
 from contraction.workers.stored import Stored, read_arrays
 
 SECONDS_BETWEEN_LOOKS = 0.3
@@ -26,25 +27,38 @@ SECONDS_BETWEEN_LOOKS = 0.3
 @final
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A job for worker processes of one machine: the arrays lie in a file."""
+    """Work for processes of one machine: the arrays lie in a file."""
 
     name: str  # no two runs have the same
-    blueprint: Blueprint = field(compare=False)
+    kit: Kit | None = field(compare=False)  # None in the orders after the first
     path: Path = field(compare=False)
     table: tuple[Stored, ...] = field(compare=False)
-    parts: Parts = field(compare=False)
+    mail: Mail = field(compare=False)
+
+    @property
+    def repeated(self) -> Order:
+        """The same order for a worker who has had it: short, whatever is to be done."""
+        return replace(self, kit=None, table=())
 
 
-def do_task(order: Order, task: int) -> None:
-    """Do one task and write its result to the folder of parts."""
+def receive(order: Order) -> None:
+    """Take an order; the tasks come with repeated ones."""
     with threads_for(0.0):
-        result: Any = _job(order).run(task)
-    order.parts.write(task, result)
+        _bench(order)
+
+
+def do_task(order: Order, task: Any) -> None:
+    """Do one task and post its result."""
+    with threads_for(0.0):
+        result: Any = _bench(order).run(task)
+    order.mail.write(task, result)
 
 
 @lru_cache(maxsize=1)
-def _job(order: Order) -> Job:
-    return order.blueprint.build(read_arrays(order.path, order.table))
+def _bench(order: Order) -> Bench:
+    if order.kit is None:
+        raise WorkerError("a worker was given a task before the order.")
+    return order.kit.build(read_arrays(order.path, order.table))
 
 
 def begin(parent: int, scratch: Path) -> None:

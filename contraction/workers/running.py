@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from contraction.workers.folder import (
     run_folder,
 )
 from contraction.workers.jobs import Blueprint
+from contraction.workers.kits import Mail
 from contraction.workers.layout import lay_out
 from contraction.workers.ordering import in_order
 from contraction.workers.parts import Parts
@@ -201,13 +203,18 @@ def _contract(
     progress: Progress | None,
 ) -> Array:
     job = blueprint.build(held)
-    with scheduler.staff(Assignment(blueprint, held, job, parts)) as crew:
+
+    def mail(scratch: Path) -> Mail:
+        return parts or Parts(scratch, uuid.uuid4().hex, False)
+
+    work = Assignment(blueprint, held, job, mail, parts is not None)
+    with scheduler.staff(work) as crew:
 
         def compute(task: int) -> Array:
             found = None if parts is None else parts.read(task)
             if found is not None:
                 return found
-            made = crew.run(task)
+            made: Array = crew.run(task)
             if parts is not None and not crew.keeps:
                 parts.write(task, np.asarray(made))
             return made

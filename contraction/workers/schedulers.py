@@ -6,29 +6,29 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from contraction.arrays import Array
 from contraction.blas_threads import threads_for
 from contraction.errors import InputError
-from contraction.workers.jobs import Blueprint, Job
-from contraction.workers.parts import Parts
+from contraction.workers.kits import Bench, Kit, Mail
 
 
 class Assignment(NamedTuple):
     """The work that a scheduler is given."""
 
-    blueprint: Blueprint
+    kit: Kit
     arrays: list[Any]
-    job: Job  # built of the two
-    parts: Parts | None  # where results are kept, if they are
+    bench: Bench  # built of the two
+    mail: Callable[[Path], Mail]  # of results between processes, given a folder for them
+    lasting: bool = False  # whether the mail keeps what is written
 
 
 class Crew(NamedTuple):
     """Workers that are ready."""
 
     workers: int  # calls of `run` that may be under way at once; 0: in the caller's own thread
-    run: Callable[[int], Array]
+    run: Callable[[Any], Any]
     keeps: bool = False  # whether `run` has written the result to the folder of parts itself
     abort: Callable[[], None] = lambda: None  # makes the calls under way fail
 
@@ -67,7 +67,7 @@ class Serial(Scheduler):
     @contextmanager
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have the caller's own thread do the work."""
-        yield Crew(0, work.job.run)
+        yield Crew(0, work.bench.run)
 
 
 @final
@@ -94,8 +94,8 @@ class Threads(Scheduler):
     @contextmanager
     def staff(self, work: Assignment) -> Iterator[Crew]:
         """Have threads do the work."""
-        job = work.job
-        yield Crew(min(self.workers, len(job.tasks)), job.run, abort=job.halt)
+        bench = work.bench
+        yield Crew(min(self.workers, bench.most), bench.run, abort=bench.halt)
 
 
 def check_workers(workers: int, *, name: str = "workers") -> None:

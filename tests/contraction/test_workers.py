@@ -289,7 +289,7 @@ def test_a_run_within_a_memory_goes_on(tmp_path: Path, dtype: str) -> None:
 
 
 def test_workers_start_light() -> None:
-    code = "import sys, contraction.workers.remote; print(*sys.modules)"
+    code = "import sys, contraction.workers.remote, contraction.workers.jobs; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     heavy = {"scipy", "torch", "numba", "cotengra", "opt_einsum", "tnet", "contraction.planner"}
@@ -836,6 +836,7 @@ def test_assignments_name_what_they_hold() -> None:
     plan, arrays = chain()
     blueprint, held = lay_out(plan, arrays)
     job = blueprint.build(held)
-    with Serial().staff(Assignment(blueprint, held, job, None)) as crew:
+    work = Assignment(blueprint, held, job, lambda folder: Parts(folder, "", False))
+    with Serial().staff(work) as crew:
         assert crew.workers == 0
         np.testing.assert_array_equal(crew.run(0), job.run(0))
