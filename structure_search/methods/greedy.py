@@ -6,19 +6,43 @@ import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from enum import StrEnum
+from typing import Any, TypeAlias, final
 
+from contraction.arrays import Array, namespace
 from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.methods import inner_nodes, moves
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
-from structure_search.methods.growth import appended, growths
+from structure_search.methods.growth import Growth, Limits, appended, growths
+from structure_search.objectives import AbstractObjective, Custom, RelativeError, WeightedError
+from structure_search.results import Candidate, as_candidate
 from tnet.als.start import carried_over
 from tnet.network import Network
 from tnet.structure import Structure
 
 Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
 Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
+
+TINY = 1e-300
+
+
+class Screening(StrEnum):
+    """Which edges are really fitted in a step of growth: those that come first by ..."""
+
+    GAIN = "the fall of the squared error by one slice, everything else held fixed"
+    RATE = "that fall per parameter"
+    OBJECTIVE = "the objective that this fall would lead to"
+    NONE = "nothing: every edge is fitted"
+
+
+class StepChoice(StrEnum):
+    """Which of the fitted edges is kept: the one with ..."""
+
+    ERROR = "the least error"
+    ERROR_PER_PARAMETER = "the largest fall of the squared error per parameter"
+    LOG_PER_PARAMETER = "the largest fall of the logarithm of the error per parameter"
+    OBJECTIVE = "the best value of the objective"
 
 
 @final
@@ -27,23 +51,29 @@ class Greedy(AbstractMethod):
     """Grow the network one slice at a time, then lower, exchange and split.
 
     Growth starts from rank one (or from `start`). The gain of one more slice on every pair of
-    nodes is found by a fit of the new slices to the residual; the few with the best gain per
-    parameter are really tried, and the one whose error falls most, on a logarithmic scale, per
-    parameter is kept with its weights. Once the error is within the objective's, ranks are
-    lowered, rank is exchanged between bonds, and (with `inner_nodes`) nodes are split by the
-    singular values of their arrays, as long as the error stays within. Structures that the
-    singular values of some bipartition rule out are passed over without a fit: a cut of rank k
-    leaves at least the tail beyond k (a lower bound, so nothing possible is lost).
+    nodes is found by a fit of the new slices to the residual; the few that come first by
+    `screening` are really tried, and the best by `choice` is kept with its weights. Growth ends
+    where the error is within the objective's, or where no edge that was tried betters it: the
+    weighted sum of size and error, the error within a budget, or the error over entries held
+    out, which so decide what is added and when it is enough.
 
-    Under `MaxParams` the network grows within the budget and is then swept on.
+    Then, as long as the objective does not suffer, ranks are lowered, rank is exchanged between
+    bonds, and (with `inner_nodes`, under `RelativeError`) nodes are split by the singular values
+    of their arrays. Structures that the singular values of some bipartition rule out are passed
+    over without a fit: a cut of rank k leaves at least the tail beyond k (a lower bound, so
+    nothing possible is lost). Under a budget the network is swept on instead.
 
     Growth after Hashemizadeh, Liu, Miller, Rabusseau, arXiv:2008.05437, with another score, a
     look-ahead and the backward part added.
 
     Parameters
     ----------
+    screening, choice
+        See `Screening` and `StepChoice`. By default both are by the objective for
+        `WeightedError` and `Custom`; otherwise by gain per parameter and by the fall of the
+        logarithm. The published rule is `Screening.GAIN` with ``look_ahead=1``.
     look_ahead
-        How many pairs are really tried in each step.
+        How many edges are really tried in each step.
     trial_sweeps, sweeps
         Sweeps for a trial, and after a step.
     fit_sweeps, restarts
@@ -53,6 +83,8 @@ class Greedy(AbstractMethod):
         Whether nodes without a mode may appear.
     max_degree
         Most bonds of rank above one at one node.
+    max_rank
+        Largest rank of a bond.
     exchange
         How many exchanges of rank may be tried in vain before the search ends; 0 for none.
 
@@ -69,6 +101,8 @@ class Greedy(AbstractMethod):
     True
     """
 
+    screening: Screening | None = None
+    choice: StepChoice | None = None
     look_ahead: int = 4
     trial_sweeps: int = 5
     sweeps: int = 10
@@ -76,6 +110,7 @@ class Greedy(AbstractMethod):
     restarts: int = 2
     inner_nodes: bool = True
     max_degree: int | None = None
+    max_rank: int | None = None
     exchange: int = 12
 
     def __post_init__(self) -> None:
@@ -84,6 +119,12 @@ class Greedy(AbstractMethod):
         check_rank(self.exchange, "exchange", least=0)
         if self.max_degree is not None:
             check_rank(self.max_degree, "max_degree", least=2)
+        if self.max_rank is not None:
+            check_rank(self.max_rank, "max_rank", least=2)
+        if self.screening is not None:  # a record of a run has their values
+            object.__setattr__(self, "screening", Screening(self.screening))
+        if self.choice is not None:
+            object.__setattr__(self, "choice", StepChoice(self.choice))
         if not isinstance(self.inner_nodes, bool):
             raise InputError(f"`inner_nodes` is True or False, got {self.inner_nodes!r}.")
 
@@ -96,8 +137,10 @@ class Greedy(AbstractMethod):
         label = "start" if problem.start else "rank one"
         (now,) = yield [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
         now = yield from self._grow(problem, now)
-        if problem.objective.cap is not None:
-            yield from self._polish(now)
+        if not isinstance(problem.objective, RelativeError):
+            now = yield from self._sweep(now, self.fit_sweeps, "polish")
+            if _has_price(problem.objective):
+                yield from self._shrink(problem, now)
         elif now.error <= problem.objective.enough:
             yield from self._shrink(problem, now)
 
@@ -105,10 +148,11 @@ class Greedy(AbstractMethod):
 
     def _grow(self, problem: Problem, now: Answer) -> Stage:
         goal = problem.objective
-        most = math.inf if goal.cap is None else float(goal.cap)
+        limits = self._limits(goal)
         while now.error > goal.enough and (net := now.network) is not None:
-            options = growths(net, problem.x, most_params=most, max_degree=self.max_degree)
-            tried = [g for g in options if g.gain > 0.0][: self.look_ahead]
+            residual = problem.task.residual(net)
+            options = growths(net, residual, limits, observed=_observed(problem, residual))
+            tried = self._screened(problem, now, options)
             if not tried:
                 break
             answers = yield [
@@ -122,32 +166,66 @@ class Greedy(AbstractMethod):
                 )
                 for g in tried
             ]
-            before = now
-            now = max(answers, key=lambda a: (_worth(before, a), -a.evaluation.index))
-            if not math.isfinite(now.error):
+            found = self._chosen(problem, now, answers)
+            if found is None:
                 break
+            now = found
             if now.error > goal.enough and self.sweeps > self.trial_sweeps:
-                (now,) = yield [
-                    Proposal(
-                        structure=now.evaluation.structure,
-                        start=now.network,
-                        sweeps=self.sweeps - self.trial_sweeps,
-                        before=now.effort,
-                        parent=now.request,
-                        label="sweep",
-                    )
-                ]
+                now = yield from self._sweep(now, self.sweeps - self.trial_sweeps, "sweep")
         return now
 
-    def _polish(self, now: Answer) -> Stage:
+    def _limits(self, goal: AbstractObjective) -> Limits:
+        return Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)
+
+    def _screened(self, problem: Problem, now: Answer, options: list[Growth]) -> list[Growth]:
+        goal = problem.objective
+        by = self.screening or (Screening.OBJECTIVE if _has_price(goal) else Screening.RATE)
+        if by is Screening.NONE:
+            return options
+        if by is Screening.OBJECTIVE and not problem.norm:
+            by = Screening.RATE  # a loss: the gains have no common measure with it
+        options = [g for g in options if g.gain > 0.0]
+        if by is Screening.GAIN:
+            options.sort(key=lambda g: (-g.gain, g.ends))
+        elif by is Screening.OBJECTIVE:
+            options.sort(key=lambda g: (goal.order(_expected(problem, now, g)), g.ends))
+        return options[: self.look_ahead]
+
+    def _chosen(self, problem: Problem, now: Answer, answers: Sequence[Answer]) -> Answer | None:
+        """Return the trial to go on with; None where none is of use."""
+        goal = problem.objective
+        by = self.choice or (
+            StepChoice.OBJECTIVE if _has_price(goal) else StepChoice.LOG_PER_PARAMETER
+        )
+        useful = [a for a in answers if math.isfinite(a.error)]
+        if not isinstance(goal, RelativeError) or not problem.task.complete:
+            useful = [
+                a
+                for a in useful
+                if goal.order(as_candidate(a.evaluation)) < goal.order(as_candidate(now.evaluation))
+            ]
+
+        def key(answer: Answer) -> tuple[float, ...]:
+            if by is StepChoice.OBJECTIVE:
+                return goal.order(as_candidate(answer.evaluation))
+            if by is StepChoice.ERROR:
+                return (answer.error,)
+            more = max(1, answer.evaluation.num_params - now.evaluation.num_params)
+            if by is StepChoice.ERROR_PER_PARAMETER:
+                return ((answer.error**2 - now.error**2) / more,)
+            return ((math.log(max(answer.error, TINY)) - math.log(max(now.error, TINY))) / more,)
+
+        return min(useful, key=lambda a: (key(a), a.evaluation.index), default=None)
+
+    def _sweep(self, now: Answer, sweeps: int, label: str) -> Stage:
         (done,) = yield [
             Proposal(
                 structure=now.evaluation.structure,
                 start=now.network,
-                sweeps=self.fit_sweeps,
+                sweeps=sweeps,
                 before=now.effort,
                 parent=now.request,
-                label="polish",
+                label=label,
             )
         ]
         return done
@@ -155,11 +233,12 @@ class Greedy(AbstractMethod):
     # ---- backward --------------------------------------------------------------------------
 
     def _shrink(self, problem: Problem, now: Answer) -> Stage:
-        """Take the move that saves most and still fits, until none does."""
+        """Take the move that saves most and is no loss, until none is left."""
         failed: set[str] = set()
+        inner = self.inner_nodes and isinstance(problem.objective, RelativeError)
         while True:
             smaller = yield from self._lower(problem, now, failed)
-            if smaller is None and self.inner_nodes:
+            if smaller is None and inner:
                 smaller = yield from self._inner(problem, now, failed)
             if smaller is None and self.exchange:
                 smaller = yield from self._exchange(problem, now, failed)
@@ -172,10 +251,10 @@ class Greedy(AbstractMethod):
         return (yield from self._first(problem, now, options, failed, len(options)))
 
     def _exchange(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
-        structure, enough = now.evaluation.structure, problem.objective.enough
+        structure = now.evaluation.structure
         found = itertools.chain(
             moves.exchanged(structure, max_degree=self.max_degree),
-            moves.repaired(structure, problem.spectra, enough),
+            moves.repaired(structure, problem.spectra, max(now.error, problem.objective.enough)),
         )
         options = moves.distinct(found, failed)
         return (yield from self._first(problem, now, options, failed, self.exchange))
@@ -200,15 +279,17 @@ class Greedy(AbstractMethod):
         failed: set[str],
         patience: int,
     ) -> Try:
-        """Return the first option that fits; give up after `patience` fits in vain."""
-        enough = problem.objective.enough
+        """Return the first option that is better; give up after `patience` fits in vain."""
+        goal = problem.objective
+        limits = self._limits(goal)
         net = now.network
         for move in options:
             if patience <= 0:
                 return None
-            if move.num_params >= now.evaluation.num_params:
+            if move.num_params >= now.evaluation.num_params or not limits.keeps(move.structure):
                 continue
-            if problem.spectra.rules_out(move.structure, enough):
+            useful = goal.useful_error(move.structure, as_candidate(now.evaluation))
+            if problem.spectra.rules_out(move.structure, useful):
                 continue
             (answer,) = yield [
                 Proposal(
@@ -216,16 +297,44 @@ class Greedy(AbstractMethod):
                     start=_carried(net, move, problem),
                     sweeps=self.fit_sweeps,
                     restarts=self.restarts,
-                    useful=enough,
+                    useful=useful,
                     parent=now.request,
                     label=move.label,
                 )
             ]
-            if answer.error <= enough:
+            if goal.order(as_candidate(answer.evaluation)) < goal.order(
+                as_candidate(now.evaluation)
+            ):
                 return answer
             failed.add(answer.evaluation.key)
             patience -= 1
         return None
+
+
+def _observed(problem: Problem, residual: Array) -> Array | None:
+    """Return where entries count, or None for everywhere: a residual is zero where not."""
+    if problem.task.complete:
+        return None
+    xp: Any = namespace(residual)
+    x: Any = residual
+    found: Array = xp.astype(x != 0.0, x.dtype)
+    return found
+
+
+def _has_price(goal: AbstractObjective) -> bool:
+    """Tell whether the objective weighs size against error, rather than limiting one of them."""
+    return isinstance(goal, WeightedError | Custom)
+
+
+def _expected(problem: Problem, now: Answer, growth: Growth) -> Candidate:
+    """Return what a growth promises: the error left by its slices alone."""
+    gain = growth.gain / problem.norm**2 if problem.norm else 0.0
+    return Candidate(
+        structure=growth.structure,
+        num_params=growth.structure.num_params,
+        error=math.sqrt(max(0.0, now.error**2 - gain)),
+        index=0,
+    )
 
 
 def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network | None:
@@ -234,14 +343,6 @@ def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network
     if net is None or not set(net.structure.legs) & set(move.structure.legs):
         return None
     return carried_over(net, move.structure, rng=problem.rng)
-
-
-def _worth(before: Answer, after: Answer) -> float:
-    """Return the fall of the logarithm of the error per parameter."""
-    if not math.isfinite(after.error):
-        return -math.inf
-    fall = math.log(max(before.error, 1e-300)) - math.log(max(after.error, 1e-300))
-    return fall / max(1, after.evaluation.num_params - before.evaluation.num_params)
 
 
 def isolated(problem: Problem) -> Structure:

@@ -1,37 +1,60 @@
-"""Which bond to enlarge: the gain of one more slice on every pair of nodes.
-
-For nodes i and j let B be the block of all other nodes, with columns (a, b): the legs from it
-to i and to j. New slices V_i, V_j on the bond i-j change the network by B (V_i x V_j), so their
-worth is the best rank-one-like fit of that to the residual R. With B = Q S only R conj(Q) is
-needed. The top singular pair of the gradient is a start; alternating least squares on the pair
-does the rest. After Hashemizadeh, Liu, Miller, Rabusseau, arXiv:2008.05437, who sweep on the
-residual itself.
-"""
+"""Which bond to enlarge: the gain of one more slice on every pair of nodes."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from contraction import linalg
 from contraction.arrays import Array, namespace
 from structure_search.canonical import reduced
-from tnet.als.kernels import kernels
-from tnet.als.pairs import compile_block
+from structure_search.methods.slice_fits import bond_between, new_slices
 from tnet.als.start import carried_over
-from tnet.network import Network, contract
+from tnet.network import Network
 from tnet.structure import Structure
 
-PAIR_STEPS = 2
-POWER_STEPS = 12
-RIDGE = 1e-12
-GRADIENT = 2**16  # entries of a gradient that is formed
-FEW_STEPS = 3
 STRIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What structures may grow to.
+
+    Attributes
+    ----------
+    max_degree
+        Most bonds of rank above one at one node, or None.
+    max_rank
+        Largest rank of a bond, or None.
+    allows
+        Tells of a structure whether it is within the objective's budget.
+    """
+
+    max_degree: int | None = None
+    max_rank: int | None = None
+    allows: Callable[[Structure], bool] = field(default=lambda _: True, repr=False)
+
+    def keeps(self, structure: Structure) -> bool:
+        """Tell whether a structure is within the limits.
+
+        Examples
+        --------
+        >>> import tnet
+        >>> ring = tnet.tensor_ring((4, 4, 4), 2)
+        >>> Limits(max_degree=2).keeps(ring), Limits(max_rank=1).keeps(ring)
+        (True, False)
+        """
+        if self.max_rank is not None and max(structure.ranks.values(), default=1) > self.max_rank:
+            return False
+        if self.max_degree is not None:
+            most = max(_degree(structure, node) for node in structure.node_names)
+            if most > self.max_degree:
+                return False
+        return self.allows(structure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,61 +87,62 @@ class Growth:
         return self.gain / self.added
 
 
-def growths(net: Network, x: Array, *, most_params: float, max_degree: int | None) -> list[Growth]:
+def growths(
+    net: Network, residual: Array, limits: Limits, *, observed: Array | None = None
+) -> list[Growth]:
     """Return every bond that can grow by one, with its gain; the largest rate first.
 
     Parameters
     ----------
     net
         The present network.
-    x
-        The data.
-    most_params
-        Structures with more parameters are left out.
-    max_degree
-        Most bonds at one node, or None.
+    residual
+        The data minus the network, zero where nothing is known.
+    limits
+        Structures beyond these are left out.
+    observed
+        One where an entry counts and zero elsewhere; None if all do.
 
     Notes
     -----
-    Cost per pair: one product of the residual with the columns of the block.
+    Cost per pair: see `new_slices`.
+
+    Examples
+    --------
+    >>> import tnet
+    >>> net = tnet.random_network(tnet.tensor_train((3, 3, 3), 1), rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((3, 3, 3))
+    >>> found = growths(net, x - tnet.contract(net), Limits())
+    >>> len(found), all(g.gain > 0.0 for g in found)
+    (3, True)
     """
-    dense: Any = contract(net)
-    residual: Array = x - dense
-    kernel = kernels(x)
     found = []
     for i, j in itertools.combinations(net.structure.node_names, 2):
         one = enlarged(net.structure, i, j)
-        if one is None or one.num_params > most_params:
+        if one is None or not limits.keeps(one):
             continue
-        bigger = _stride(net.structure, one, i, j, most_params)
-        if max_degree is not None and max(_degree(bigger, i), _degree(bigger, j)) > max_degree:
+        slices = new_slices(net, residual, i, j, observed=observed)
+        if slices is None:
             continue
-        gain, slices = _pair_gain(net, residual, kernel, i, j)
         found.append(
             Growth(
                 ends=(i, j),
-                structure=bigger,
+                structure=_stride(one, i, j, limits),
                 added=one.num_params - net.num_params,
-                gain=gain,
-                slices=slices,
+                gain=slices.gain,
+                slices=(slices.first, slices.second),
             )
         )
     return sorted(found, key=lambda g: (-g.rate, g.ends))
 
 
-def bond_between(structure: Structure, i: str, j: str) -> str | None:
-    """Return the (first) bond between two nodes, or None."""
-    shared = (leg for leg in structure.legs[i] if structure.holders[leg] in ((i, j), (j, i)))
-    return next(shared, None)
-
-
-def _stride(structure: Structure, one: Structure, i: str, j: str, most_params: float) -> Structure:
+def _stride(one: Structure, i: str, j: str, limits: Limits) -> Structure:
     """Return the structure with an eighth of a large rank added, if it fits; else `one`."""
     bond = bond_between(one, i, j)
     assert bond is not None
     more = one.resized({bond: one.size[bond] + (one.size[bond] - 1) // STRIDE})
     useful = reduced(more).size.get(bond) == more.size[bond]
-    return more if useful and more.num_params <= most_params else one
+    return more if useful and limits.keeps(more) else one
 
 
 def enlarged(structure: Structure, i: str, j: str) -> Structure | None:
@@ -162,134 +186,3 @@ def appended(net: Network, growth: Growth, rng: np.random.Generator) -> Network:
         grown = grown.with_bond(*growth.ends, 1, name=bond)
     one = Network(grown.resized({bond: grown.size[bond] + 1}), arrays)
     return carried_over(one, growth.structure, rng=rng)
-
-
-def _pair_gain(
-    net: Network, residual: Array, kernel: Any, i: str, j: str
-) -> tuple[float, tuple[Array, Array]]:
-    """Return the decrease of the squared error by one more slice on i-j, and the slices."""
-    s = net.structure
-    xp: Any = namespace(residual)
-    legs_i, legs_j, modes_i, modes_j = _legs_without_bond(s, i, j)
-    outer_i = [leg for leg in legs_i if leg not in modes_i]
-    outer_j = [leg for leg in legs_j if leg not in modes_j]
-    others = [node for node in s.node_names if node not in (i, j)]
-    rest = [leg for node in others for leg in s.legs[node] if leg in s.modes]
-    order = tuple(s.modes.index(leg) for leg in (*modes_i, *modes_j, *rest))
-    n_i, n_j = (math.prod(s.size[m] for m in modes) for modes in (modes_i, modes_j))
-    a, b = (math.prod(s.size[m] for m in legs) for legs in (outer_i, outer_j))
-    data: Any = xp.permute_dims(residual, order).reshape((n_i * n_j, -1))
-    if others:
-        # a leg from i to j through nothing but the pair itself is no part of the block
-        block: Any = _block(s, tuple(others), tuple(rest), tuple(outer_i), tuple(outer_j)).run(
-            [net[node] for node in others]
-        )
-    else:
-        block = xp.ones((1, 1), dtype=residual.dtype, device=residual.device)  # type: ignore[attr-defined]
-    if block.shape[0] > block.shape[1]:
-        Q, S = kernel.qr(block)
-        data, block = data @ kernel.conj(Q), S
-    data = data.reshape((n_i, n_j, -1))
-    tensor = block.reshape((-1, a, b))
-    gain, v_i, v_j = _fit_pair(data, tensor, xp, kernel.conj)
-    shaped = []
-    for v, modes, outer, legs in ((v_i, modes_i, outer_i, legs_i), (v_j, modes_j, outer_j, legs_j)):
-        have = [*modes, *outer]
-        v = v.reshape(tuple(s.size[leg] for leg in have))
-        shaped.append(xp.permute_dims(v, tuple(have.index(leg) for leg in legs)))
-    return gain, (shaped[0], shaped[1])
-
-
-def _legs_without_bond(
-    s: Structure, i: str, j: str
-) -> tuple[list[str], list[str], list[str], list[str]]:
-    bond = bond_between(s, i, j)
-    legs_i = [leg for leg in s.legs[i] if leg != bond]
-    legs_j = [leg for leg in s.legs[j] if leg != bond]
-    open_legs = set(s.modes)
-    return (
-        legs_i,
-        legs_j,
-        [leg for leg in legs_i if leg in open_legs],
-        [leg for leg in legs_j if leg in open_legs],
-    )
-
-
-def _block(
-    s: Structure,
-    others: tuple[str, ...],
-    rows: tuple[str, ...],
-    to_i: tuple[str, ...],
-    to_j: tuple[str, ...],
-) -> Any:
-    return compile_block([s.legs[node] for node in others], rows, (*to_i, *to_j), s.size)
-
-
-def _fit_pair(data: Any, tensor: Any, xp: Any, conj: Any) -> tuple[float, Any, Any]:
-    """Minimise ||data(x, y, q) - sum_ab V(x, a) W(y, b) tensor(q, a, b)||^2 from the gradient.
-
-    Returns the decrease from zero, V and W.
-    """
-    n_i, n_j, q = data.shape
-    _, a, b = tensor.shape
-    by_q_a = tensor.reshape((q * a, b))
-    by_q_b = xp.permute_dims(tensor, (0, 2, 1)).reshape((q * b, a))
-    data_i = data.reshape((n_i, n_j * q))
-    data_j = xp.permute_dims(data, (1, 0, 2)).reshape((n_j, n_i * q))
-    if n_i * a * n_j * b <= GRADIENT:
-        gradient = data.reshape((n_i * n_j, q)) @ conj(tensor.reshape((q, a * b)))
-        gradient = xp.permute_dims(gradient.reshape((n_i, n_j, a, b)), (0, 2, 1, 3))
-        w = _top_right(gradient.reshape((n_i * a, n_j * b)), xp, conj).reshape((n_j, b))
-    else:  # the same by products with the factors of the gradient, and fewer of them
-        w = _some_row(data, tensor, xp, conj)
-        for _ in range(FEW_STEPS):
-            v = _normed(data_i @ conj(_spread(by_q_a @ w.T, (q, a, n_j), xp)), xp)
-            w = _normed(data_j @ conj(_spread(by_q_b @ v.T, (q, b, n_i), xp)), xp)
-    gain, v = 0.0, w
-    for _ in range(PAIR_STEPS):
-        gain, v = _solve(data_i, _spread(by_q_a @ w.T, (q, a, n_j), xp), xp, conj)
-        gain, w = _solve(data_j, _spread(by_q_b @ v.T, (q, b, n_i), xp), xp, conj)
-    return gain, v, w
-
-
-def _spread(half: Any, shape: tuple[int, int, int], xp: Any) -> Any:
-    """Return half(q, a; other) as the matrix M(other, q; a)."""
-    q, a, other = shape
-    return xp.permute_dims(half.reshape((q, a, other)), (2, 0, 1)).reshape((other * q, a))
-
-
-def _normed(x: Any, xp: Any) -> Any:
-    size = float(xp.linalg.vector_norm(x))
-    return x / size if size else x
-
-
-def _some_row(data: Any, tensor: Any, xp: Any, conj: Any) -> Any:
-    """Return a row of the gradient: a start that is not orthogonal to its large part."""
-    x = int(xp.argmax(xp.linalg.vector_norm(data, axis=(1, 2))))
-    leg = int(xp.argmax(xp.linalg.vector_norm(tensor, axis=(0, 2))))
-    return _normed(data[x, :, :] @ conj(tensor[:, leg, :]), xp)
-
-
-def _solve(data: Any, M: Any, xp: Any, conj: Any) -> tuple[float, Any]:
-    """Minimise ||data - V M^T||^2; return its decrease from V = 0, and V."""
-    rhs, G = data @ conj(M), conj(M).T @ M
-    found: Any = linalg.solve_psd(G, rhs.T, ridge=RIDGE)
-    V = found.T
-    # 2 <rhs, V> - <V, V G> is right to second order where the equations are ill-conditioned
-    gain = 2.0 * xp.sum(xp.real(conj(rhs) * V)) - xp.sum(xp.real(conj(V) * (V @ G.T)))
-    return float(gain), V
-
-
-def _top_right(matrix: Any, xp: Any, conj: Any) -> Any:
-    """Return w of the best u w^T, the conjugate of the top right singular vector."""
-    norms = xp.linalg.vector_norm(matrix, axis=1)
-    row = int(xp.argmax(norms))
-    w = matrix[row, :]
-    size = float(norms[row])
-    if size == 0.0:
-        return xp.ones_like(w) / math.sqrt(w.shape[0])
-    w = w / size
-    for _ in range(POWER_STEPS):
-        w = matrix.T @ (conj(matrix) @ w)
-        w = w / float(xp.linalg.vector_norm(w))
-    return w

@@ -1,5 +1,7 @@
 """Greedy: what a step gains, what a move keeps, and recovery of planted networks."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -7,11 +9,15 @@ from hypothesis import assume, given, settings
 import tnet
 from contraction.errors import RankError
 from strategies import graphs, seeds
-from structure_search import Greedy, RelativeError, search
+from structure_search import Greedy, MaxParams, RelativeError, WeightedError, search
 from structure_search.bounds import CutSpectra, cuts_of
 from structure_search.canonical import reduced
-from structure_search.methods import inner_nodes, moves
-from structure_search.methods.growth import appended, growths
+from structure_search.methods import inner_nodes, moves, slice_fits
+from structure_search.methods.base import method_to_dict
+from structure_search.methods.greedy import Screening, StepChoice
+from structure_search.methods.growth import Limits, appended, growths
+from structure_search.methods.registry import method_from_dict
+from structure_search.results import as_candidate
 
 FAMILIES = {  # bonds of five nodes of size seven; "h" is a node without a mode
     "ring": {"01": 2, "12": 3, "23": 4, "34": 5, "04": 5},
@@ -47,7 +53,7 @@ def test_the_gain_is_the_decrease_of_the_squared_error(structure, seed) -> None:
     net = tnet.random_network(structure, rng=rng)
     x = np.asarray(tnet.contract(net)) + rng.standard_normal(structure.shape)
     before = np.linalg.norm(x - tnet.contract(net)) ** 2
-    found = growths(net, x, most_params=1e9, max_degree=None)
+    found = growths(net, x - tnet.contract(net), Limits())
     for growth in found:
         bigger = appended(net, growth, rng)
         assert bigger.structure == growth.structure
@@ -57,6 +63,65 @@ def test_the_gain_is_the_decrease_of_the_squared_error(structure, seed) -> None:
     assert [g.rate for g in found] == sorted((g.rate for g in found), reverse=True)
 
 
+@given(graphs(max_nodes=4), seeds)
+def test_gains_by_the_gradient_alone_are_exact_too(structure, seed) -> None:
+    """With a mask the block is not formed; the gain counts the observed entries alone."""
+    assume(no_hyperbonds(structure) and len(structure.nodes) > 1)
+    rng = np.random.default_rng(seed)
+    net = tnet.random_network(structure, rng=rng)
+    x = np.asarray(tnet.contract(net)) + rng.standard_normal(structure.shape)
+    mask = rng.random(structure.shape) < 0.7
+    before = np.linalg.norm(mask * (x - tnet.contract(net))) ** 2
+    residual = mask * (x - tnet.contract(net))
+    for growth in growths(net, residual, Limits(), observed=mask.astype(float)):
+        bigger = appended(net, growth, rng)
+        after = np.linalg.norm(mask * (x - tnet.contract(bigger))) ** 2
+        assert before - after == pytest.approx(growth.gain, rel=1e-6, abs=1e-8 * before)
+        assert growth.gain >= 0.0
+
+
+def test_both_ways_to_new_slices_agree(monkeypatch) -> None:
+    """On orthonormal surroundings one gradient step is the best fit."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 4, 6))
+    s = tnet.tensor_train((5, 4, 6), 1)
+    net = tnet.random_network(s, rng=rng)
+    residual = x - np.asarray(tnet.contract(net))
+    left, _, right = s.node_names
+    formed = slice_fits.new_slices(net, residual, left, right)
+    monkeypatch.setattr(slice_fits, "WIDE", 0)
+    not_formed = slice_fits.new_slices(net, residual, left, right)
+    assert not_formed.gain == pytest.approx(formed.gain, rel=1e-3)
+
+
+@pytest.mark.parametrize("screening", [None, *Screening])
+@pytest.mark.parametrize("choice", [None, *StepChoice])
+def test_every_rule_finds_a_small_ring(screening, choice) -> None:
+    ring = tnet.tensor_ring((3, 3, 3, 3), 2)
+    x = np.asarray(tnet.contract(tnet.random_network(ring, rng=np.random.default_rng(3))))
+    method = Greedy(screening=screening, choice=choice, look_ahead=2, inner_nodes=False)
+    for goal in (RelativeError(tol=1e-3), WeightedError(weight=5.0), MaxParams(params=48)):
+        found = search(x, method=method, objective=goal, rng=np.random.default_rng(0))
+        if isinstance(goal, RelativeError):
+            assert found.best.error <= 1e-3
+        elif isinstance(goal, MaxParams):
+            assert found.best.num_params <= 48
+            assert found.best.error < 0.6
+        else:
+            assert goal.order(found.best)[0] < 0.62  # the ring itself: 48 / 81
+    assert method_from_dict(json.loads(json.dumps(method_to_dict(method)))) == method
+
+
+def test_ranks_keep_below_the_limit() -> None:
+    _, x = planted("ring", 1)
+    goal = WeightedError(weight=5.0)
+    method = Greedy(max_rank=2, exchange=2)
+    found = search(x, method=method, objective=goal, rng=np.random.default_rng(0))
+    assert all(max(e.structure.ranks.values(), default=1) <= 2 for e in found.trace)
+    values = [goal.order(as_candidate(e)) for e in found.trace]
+    assert goal.order(found.best) == min(values) < values[0]
+
+
 def test_the_gain_is_near_the_best_there_is() -> None:
     """On a network of rank one the best new slice is the top singular pair of an unfolding."""
     rng = np.random.default_rng(0)
@@ -64,7 +129,7 @@ def test_the_gain_is_near_the_best_there_is() -> None:
     U, s, Vh = np.linalg.svd(x)
     pair = tnet.Structure({"a": ("x0", "r"), "b": ("r", "x1")}, {"x0": 5, "x1": 6, "r": 1})
     net = tnet.Network(pair, {"a": U[:, :1] * s[0], "b": Vh[:1]})
-    (growth,) = growths(net, x, most_params=1e9, max_degree=None)
+    (growth,) = growths(net, x - tnet.contract(net), Limits())
     assert growth.gain == pytest.approx(s[1] ** 2, rel=1e-3)
 
 
@@ -73,9 +138,13 @@ def test_limits_on_growth() -> None:
         tnet.fully_connected((4, 4, 4, 4), (2, 1, 1, 1, 1, 1)), rng=np.random.default_rng(0)
     )
     x = np.random.default_rng(1).standard_normal((4, 4, 4, 4))
-    assert growths(net, x, most_params=net.num_params, max_degree=None) == []
-    for growth in growths(net, x, most_params=1e9, max_degree=1):
+    small = Limits(allows=lambda s: s.num_params <= net.num_params)
+    assert growths(net, x, small) == []
+    for growth in growths(net, x, Limits(max_degree=1)):
         assert set(growth.ends) in ({"v0", "v1"}, {"v2", "v3"})
+    low = growths(net, x, Limits(max_rank=2))
+    assert len(low) == 5
+    assert all(set(g.ends) != {"v0", "v1"} for g in low)
 
 
 @given(graphs(max_nodes=5), seeds)
@@ -189,3 +258,5 @@ def test_options_are_checked() -> None:
         Greedy(look_ahead=0)
     with pytest.raises(RankError):
         Greedy(max_degree=1)
+    with pytest.raises(RankError):
+        Greedy(max_rank=1)
