@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
+    from structure_search.methods.tree_search import TreeSearch as TreeSearch
     from structure_search.objectives import AbstractObjective as AbstractObjective
     from structure_search.objectives import Custom as Custom
     from structure_search.objectives import MaxBytes as MaxBytes
@@ -40,6 +41,7 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.greedy": ["Greedy"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
+        "structure_search.methods.tree_search": ["TreeSearch"],
         "structure_search.objectives": [
             "AbstractObjective",
             "Custom",

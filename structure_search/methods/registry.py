@@ -11,12 +11,14 @@ from structure_search.methods.core_shape import CoreShape
 from structure_search.methods.greedy import Greedy
 from structure_search.methods.random_search import RandomSearch
 from structure_search.methods.smallest_first import SmallestFirst
+from structure_search.methods.tree_search import TreeSearch
 
 METHODS: Mapping[str, Any] = {
     "CoreShape": CoreShape,
     "Greedy": Greedy,
     "RandomSearch": RandomSearch,
     "SmallestFirst": SmallestFirst,
+    "TreeSearch": TreeSearch,
 }
 
 

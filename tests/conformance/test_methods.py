@@ -12,6 +12,7 @@ from structure_search import (
     RandomSearch,
     RelativeError,
     SmallestFirst,
+    TreeSearch,
     read_run,
     resume,
     search,
@@ -25,6 +26,7 @@ CASES = {
     "core-shape": (CoreShape(max_params=60), None),
     "random": (RandomSearch(), RelativeError(tol=0.05)),
     "smallest-first": (SmallestFirst(keep=2), RelativeError(tol=0.05)),
+    "tree-search": (TreeSearch(), RelativeError(tol=0.05)),
 }
 every_method = pytest.mark.parametrize("case", CASES)
 MODES = ("time", "place", "kind")

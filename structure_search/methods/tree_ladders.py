@@ -1,0 +1,187 @@
+"""From a programme to trees worth trying, and to the ranks of one tree, in order of size.
+
+The sum of the squared tails of all bonds bounds the squared error; the true squared error is
+less, since what one bond cuts off another has partly cut already, and at least the largest
+tail. Between the sum and the maximum lie the sums of powers of the tails, which are as easy to
+minimise: trees are sought with several of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from structure_search.methods.laminar import Family, Programme, cheapest, family_params, members
+from structure_search.methods.tree_parts import divisions_of, modes_in
+
+BISECTIONS = 8
+HEAVIEST, LIGHTEST = 1e12, 1e-6  # weights, in parameters per unit of squared tails
+STEPS = 40  # weights on the ladder of one tree
+SPAN = 30.0  # of the weights on the ladder, up and down
+
+
+def raised(programme: Programme, power: float) -> Programme:
+    """Return a programme with powers of the squared tails."""
+    return replace(programme, tails={s: t**power for s, t in programme.tails.items()})
+
+
+def reaching(programme: Programme, level: float, near: float) -> tuple[Family, float]:
+    """Return a family whose squared tails are just within `level`, and its weight.
+
+    Parameters
+    ----------
+    programme
+        What trees may be made of.
+    level
+        Most squared tails; the family with the heaviest weight if none has so little.
+    near
+        A weight to begin with.
+    """
+    return _between(programme, near, lambda f: f.squared > level, lambda f: f.squared > 0.9 * level)
+
+
+def within(programme: Programme, budget: int, near: float) -> tuple[Family, float]:
+    """Return a family with just at most `budget` parameters, and its weight."""
+    return _between(
+        programme,
+        near,
+        lambda f: f.num_params <= budget,
+        lambda f: f.num_params > budget,
+    )
+
+
+def _between(
+    programme: Programme,
+    near: float,
+    light: Callable[[Family], bool],
+    good: Callable[[Family], bool],
+) -> tuple[Family, float]:
+    """Bisect the weight between `light` and not; return the heavy side, early if it is `good`."""
+    step, weight = 8.0, near
+    family = cheapest(programme, weight)
+    was = light(family)
+    heavy = None if was else (family, weight)
+    low = high = weight
+    while light(family) == was and LIGHTEST < weight < HEAVIEST:
+        low, high = (weight, high) if was else (low, weight)
+        weight *= step if was else 1.0 / step
+        family = cheapest(programme, weight)
+        if not light(family):
+            heavy = family, weight
+    low, high = (low, weight) if was else (weight, high)
+    best = heavy or (family, weight)
+    for _ in range(BISECTIONS):
+        if good(best[0]):
+            break
+        weight = math.sqrt(low * high)
+        family = cheapest(programme, weight)
+        if light(family):
+            low = weight
+        else:
+            best, high = (family, weight), weight
+    return best
+
+
+def of_tree(programme: Programme, sets: Iterable[int]) -> Programme:
+    """Return the programme of the ranks of one tree."""
+    kept = [s for s in sets if s in programme.ranks]
+    return Programme(
+        sizes=programme.sizes,
+        divisions=divisions_of(kept, len(programme.sizes)),
+        ranks={s: programme.ranks[s] for s in kept},
+        tails={s: programme.tails[s] for s in kept},
+    )
+
+
+def ladder(programme: Programme, weight: float) -> list[Family]:
+    """Return the families of weights around `weight`, each larger than the one before."""
+    found: dict[int, Family] = {}
+    for w in weight * np.geomspace(1.0 / SPAN, SPAN, STEPS):
+        family = cheapest(programme, float(w))
+        found[family.num_params] = family
+    return [found[size] for size in sorted(found)]
+
+
+def neighbours(sets: Sequence[int], count: int, root: int) -> list[frozenset[int]]:
+    """Return the trees that differ in one bond: without it, with one more, or with another.
+
+    Examples
+    --------
+    >>> sorted(map(sorted, neighbours([0b011], 3, 2)))
+    []
+    """
+    everything = (1 << count) - 1
+    now = frozenset(sets)
+    made: set[frozenset[int]] = set()
+    for without in (now, *(now - {s} for s in sorted(now))):
+        made.add(without)
+        for extra in _possible(without, everything, root):
+            made.add(without | {extra})
+    return sorted(made - {now}, key=lambda f: (len(f), sorted(f)))
+
+
+def _possible(sets: frozenset[int], everything: int, root: int) -> list[int]:
+    """Return single modes and groups of parts of one node around which a bond could be added."""
+    found = []
+    for mask, held in members(sets, everything).items():
+        own = mask
+        for member in held:
+            own ^= member
+        parts = [*held, *(1 << k for k in modes_in(own))]
+        if len(parts) > 1:
+            found += [1 << k for k in modes_in(own)]
+        if len(parts) > 2:
+            found += [a | b for i, a in enumerate(parts) for b in parts[:i]]
+            found += [mask ^ a for a in parts]
+    normal = {normalised(s, everything, root) for s in found}
+    return sorted(s for s in normal if s not in sets and s not in (0, everything))
+
+
+def normalised(mask: int, everything: int, root: int) -> int:
+    """Return the side of a cut that stands for it: the one without `root`, or `root` alone.
+
+    Examples
+    --------
+    >>> [normalised(mask, 0b111, 2) for mask in (0b110, 0b011, 0b100, 0b010)]
+    [1, 4, 4, 2]
+    """
+    side = everything ^ mask if mask >> root & 1 else mask
+    return 1 << root if side == everything ^ (1 << root) else side
+
+
+def exchanges(programme: Programme, family: Family, power: float) -> list[dict[int, int]]:
+    """Return ranks near those of a family with fewer parameters, the most promising first.
+
+    One rank is lowered, or one is lowered and another raised. First come those that are
+    expected to lose least error for what they save.
+    """
+    now = family.ranks
+    offers = []
+    for mask, rank in sorted(now.items()):
+        for step in sorted({1, 2, math.ceil(rank / 12), math.ceil(rank / 5)}):
+            if rank - step < 1:
+                continue
+            loss = _tail(programme, mask, rank - step, power) - _tail(programme, mask, rank, power)
+            lower = {**now, mask: rank - step}
+            offers.append((loss, lower))
+            for other in sorted(set(now) - {mask}):
+                for up in sorted({1, 2, math.ceil(now[other] / 12)}):
+                    more = now[other] + up
+                    gain = _tail(programme, other, now[other], power)
+                    gain -= _tail(programme, other, more, power)
+                    offers.append((loss - gain, {**lower, other: more}))
+    rated = []
+    for loss, ranks in offers:
+        saved = family.num_params - family_params(ranks, programme.sizes)
+        if saved > 0:
+            rated.append((loss / saved if loss > 0.0 else loss, sorted(ranks.items())))
+    return [dict(ranks) for _, ranks in sorted(rated)]
+
+
+def _tail(programme: Programme, mask: int, rank: int, power: float) -> float:
+    """Return a power of a squared tail, between the ranks that the programme knows."""
+    squares = programme.tails[mask]
+    return float(np.interp(rank, programme.ranks[mask], squares)) ** power
