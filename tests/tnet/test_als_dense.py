@@ -322,7 +322,7 @@ def test_starts_that_cannot_win_are_dropped():
     assert (behind.outcome, len(behind.trace)) == (FitOutcome.LOST_RACE, options.window + 1)
     found = fit(x, RECOVERED["triangle"], rng=rng(1), options=options)
     assert found.outcome is FitOutcome.LOST_RACE
-    assert found.sweeps <= options.restarts * options.probe
+    assert found.sweeps <= 2 * options.restarts * options.probe  # on balanced data, and on x
 
 
 @pytest.mark.parametrize("outcome", FitOutcome)

@@ -129,7 +129,7 @@ def test_the_default_is_a_share_of_what_is_available(monkeypatch):
         fit(x, structure, rng=rng())
     monkeypatch.setattr("contraction.memory.available_memory", lambda: 2 * need)
     options = ALS(restarts=1, probe=1, polish=0, first=tnet.FirstStart.RANDOM)
-    assert fit(x, structure, rng=rng(), options=options).sweeps == 1
+    assert fit(x, structure, rng=rng(), options=options).sweeps == 2  # one on balanced data
 
 
 def test_small_fits_do_not_ask_the_system(monkeypatch):

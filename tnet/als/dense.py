@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
+from tnet.als.balance import COPIES, ENTRIES, POWERS, Balanced, balanced_data
 from tnet.als.kernels import Kernels, kernels
+from tnet.als.options import ALS, FitOutcome
 from tnet.als.pairs import transposed
-from tnet.als.race import Progress
+from tnet.als.race import UNKNOWN, Progress, Run, advance, behind
 from tnet.als.sweeps import Program, compile_program, residual, sweep
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network, random_network
@@ -21,6 +24,7 @@ from tnet.structure import Structure
 
 COPIES_KEPT = 8
 COPIES_ENTRIES = 1 << 24  # at most this many entries in the copies kept, and at least one copy
+MARGIN = 3.0  # a balanced fit goes this much below the tolerance, which it must keep on the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ class Target:
     norm: float = field(init=False)
     scale: float = field(init=False)  # fits work on x / scale, whose squares are in range
     _copies: dict[tuple[int, ...], Array] = field(init=False, repr=False)
+    _balanced: dict[float, tuple[Target, Balanced]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         x = arrays_.as_array(self.x, what="x")
@@ -53,13 +58,30 @@ class Target:
         safe = 1e15 if arrays_.dtype_name(x) in ("float32", "complex64") else 1e130
         scale = 1.0 if largest == 0.0 or 1.0 / safe < largest < safe else largest
         norm = scale * float(xp.linalg.vector_norm(x if scale == 1.0 else x / scale))
-        for name, value in (("x", x), ("norm", norm), ("scale", scale), ("_copies", {})):
+        made = {"x": x, "norm": norm, "scale": scale, "_copies": {}, "_balanced": {}}
+        for name, value in made.items():
             object.__setattr__(self, name, value)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
         return tuple(self.x.shape)
+
+    @property
+    def balanced_bytes(self) -> int:
+        """Bytes that the balanced copies of the data may take; 0 where none are made."""
+        x: Any = self.x
+        size = math.prod(self.shape)
+        return COPIES * size * int(x.dtype.itemsize) if size <= ENTRIES else 0
+
+    def balanced(self, power: float) -> tuple[Target, Balanced]:
+        """Return the balanced data as a target, and the way back (see `balanced_data`)."""
+        found = self._balanced.get(power)
+        if found is None:
+            x: Any = self.x if self.scale == 1.0 else self.x / self.scale
+            made = balanced_data(x, power)
+            found = self._balanced[power] = (Target(made.x), made)
+        return found
 
     def matrix(self, axes: tuple[int, ...], rows: int) -> Array:
         """Return the (scaled) data with axes in another order, as a matrix with `rows` rows."""
@@ -112,6 +134,38 @@ class DenseProblem:
         """Return the cores of a Gaussian network."""
         net = random_network(self.structure, rng=rng, like=self.matrix)
         return self.program.layout.cores(net.arrays)
+
+    def start(self, rng: np.random.Generator, options: ALS, number: int, rival: float) -> Run:
+        """Return a Gaussian network fitted to balanced data, which are others for each number.
+
+        That fit goes on to smaller errors as long as it reaches them while the data themselves
+        miss the tolerance. Where it stalls far behind `rival` the start has stalled.
+        """
+        run = Run(self.random(rng), UNKNOWN)
+        power = POWERS[number % len(POWERS)]
+        if len(run.cores) == 1 or not self.target.balanced_bytes:
+            return run
+        target, balanced = self.target.balanced(power)
+        problem = dense_problem(target, self.structure)
+        goal = options.tol / MARGIN
+        while True:
+            run = advance(
+                problem,
+                run,
+                dataclasses.replace(options, tol=goal, winning_error=None),
+                sweeps=options.probe - len(run.trace),
+                least=options.stall,
+            )
+            cores = balanced.restored(self.program.layout, run.cores)
+            error, done = self.measure(cores), len(run.trace)
+            stalled = run.outcome is FitOutcome.STALLED
+            if stalled or error <= options.tol or done >= options.probe or goal <= self.floor:
+                break
+            goal = min(max(goal * options.tol / error / MARGIN, self.floor), goal / 2.0)
+        if stalled and behind(error, rival):
+            known = self.progress(cores, error)
+            return Run(cores, known, (known,), FitOutcome.STALLED, done)
+        return Run(cores, UNKNOWN, before=done)
 
     def cores(self, net: Network) -> list[Array]:
         """Return the cores of a network on the same structure."""

@@ -25,7 +25,8 @@ from tnet.als.entry_program import EntryProgram, EntryVisit, compile_entry_progr
 from tnet.als.grid_program import GridVisit
 from tnet.als.kernels import DOUBLE, PROXIMAL
 from tnet.als.layout import Layout
-from tnet.als.race import Progress
+from tnet.als.options import ALS
+from tnet.als.race import UNKNOWN, Progress, Run
 from tnet.als.rows import LARGE, RowPlan, cholesky, row_plan, segment_sums, solve_rows
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network, random_network
@@ -77,6 +78,10 @@ class MaskedProblem:
         """Return the cores of a Gaussian network."""
         net = random_network(self.structure, rng=rng, like=self.values)
         return self.program.layout.cores(net.arrays)
+
+    def start(self, rng: np.random.Generator, options: ALS, number: int, rival: float) -> Run:
+        """Return a Gaussian network."""
+        return Run(self.random(rng), UNKNOWN)
 
     def cores(self, net: Network) -> list[Array]:
         """Return the cores of a network on the same structure."""

@@ -7,6 +7,7 @@ normal equations of C^2 numbers with the copies that shifting and factorising th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,11 @@ class Need:
 
 
 def check_memory(
-    data: Target | Entries, structure: Structure, memory: int | float | str | None
+    data: Target | Entries,
+    structure: Structure,
+    memory: int | float | str | None,
+    *,
+    copies: int = 0,
 ) -> None:
     """Raise unless a fit of `structure` to `data` fits the memory.
 
@@ -54,6 +59,8 @@ def check_memory(
     memory
         Bytes allowed, or a share of what is available. None is six tenths of it, on the host or
         on the device of the data.
+    copies
+        Bytes of copies of the data that starts are made from, in addition.
 
     Raises
     ------
@@ -67,6 +74,7 @@ def check_memory(
         need = dense_need(structure, kind)
     else:
         need = entry_need(structure, data.count, DOUBLE.get(kind, kind))
+    need = dataclasses.replace(need, nbytes=need.nbytes + copies)
     if memory is None and need.nbytes <= SMALL:
         return
     allowed = allowed_memory(memory, library=namespace_name(like), device=device(like))

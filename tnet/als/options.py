@@ -45,7 +45,8 @@ class ALS:
     first
         What the first start is. With missing entries all starts are random.
     probe
-        Most sweeps of one start.
+        Most sweeps of one start. A random start on a full tensor of up to two million entries
+        may have as many before them on balanced data (see the notes of `fit`).
     window, stall
         A start ends early when `window` sweeps lower its error by less than the fraction
         `stall`: runs in a local minimum show it within some 15 sweeps.

@@ -71,6 +71,9 @@ class Problem(Protocol):
     def random(self, rng: np.random.Generator) -> list[Array]:
         """Return random cores."""
 
+    def start(self, rng: np.random.Generator, options: ALS, number: int, rival: float) -> Run:
+        """Return the random start of this number; one that has stalled already is no use."""
+
     def sweep(self, cores: list[Array]) -> tuple[list[Array], Progress]:
         """Update every core once."""
 
@@ -83,6 +86,10 @@ class Run:
     best: Progress
     trace: tuple[Progress, ...] = ()
     outcome: FitOutcome = FitOutcome.SWEEP_LIMIT
+    before: int = 0  # sweeps on other data that led to the start
+
+
+UNKNOWN = Progress(math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -157,15 +164,20 @@ def _advance(
         if _hopeless(best.error, rival, options.winning_error):
             outcome = FitOutcome.LOST_RACE
             break
-    return Run(cores, best, tuple(trace), outcome)
+    return Run(cores, best, tuple(trace), outcome, run.before)
 
 
 def _extrapolated(current: list[Array], previous: list[Array], factor: float) -> list[Array]:
     return [a + factor * (a - b) for a, b in zip(current, previous, strict=True)]
 
 
+def behind(error: float, rival: float) -> bool:
+    """Tell whether a run that no longer gains is too far behind the best one."""
+    return error > BEHIND * rival
+
+
 def _hopeless(error: float, rival: float, winning: float | None) -> bool:
-    return winning is not None and error > HOPELESS * winning and error > BEHIND * rival
+    return winning is not None and error > HOPELESS * winning and behind(error, rival)
 
 
 def race(
@@ -180,12 +192,15 @@ def race(
     best: Run | None = None
     sweeps = made = 0
     for k in range(most):
-        infinite = Progress(math.inf, math.inf)
-        run = starts[k] if k < len(starts) else Run(problem.random(rng), infinite)
         rival = math.inf if best is None else best.best.error
-        run = advance(problem, run, options, sweeps=options.probe, least=options.stall, rival=rival)
+        given = k < len(starts)
+        run = starts[k] if given else problem.start(rng, options, k - len(starts), rival)
+        if run.outcome is FitOutcome.SWEEP_LIMIT:
+            run = advance(
+                problem, run, options, sweeps=options.probe, least=options.stall, rival=rival
+            )
         made += 1
-        sweeps += len(run.trace)
+        sweeps += len(run.trace) + run.before
         if best is None or run.best.objective < best.best.objective:
             best = run
         if best.best.error <= enough:
