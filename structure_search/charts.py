@@ -18,10 +18,12 @@ LEFT, RIGHT, TOP, BOTTOM = 70.0, 18.0, 14.0, 44.0
 LEGEND = 22.0
 CSS = """
 .chart{--ink:#1c2733;--soft:#5c6773;--grid:#e3e8ee;--c0:#2f6f9f;--c1:#c2571a;--c2:#2c8a57;
---c3:#8a4fa3;--c4:#b5332e;--c5:#8795a5;--paper:#ffffff;
+--c3:#8a4fa3;--c4:#b5332e;--c5:#8795a5;--c6:#0f8b8d;--c7:#c7a008;--c8:#d14b8f;--c9:#5b4a3f;
+--paper:#ffffff;
 font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 @media (prefers-color-scheme:dark){.chart{--ink:#e8edf2;--soft:#a7b3c0;--grid:#2b3440;--c0:#6cb2e4;
---c1:#f0975c;--c2:#66c794;--c3:#c493dc;--c4:#f07f79;--c5:#75849a;--paper:#161c23}}
+--c1:#f0975c;--c2:#66c794;--c3:#c493dc;--c4:#f07f79;--c5:#75849a;--c6:#4fc4c6;--c7:#e3c44a;
+--c8:#ef8fc0;--c9:#b9a18f;--paper:#161c23}}
 .chart text{font-size:12px;fill:var(--soft)}
 .chart .strong{fill:var(--ink);font-weight:600}
 .chart .grid{stroke:var(--grid);stroke-width:1}
@@ -35,6 +37,9 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 .chart .f3{fill:var(--c3)}.chart .f4{fill:var(--c4)}.chart .f5{fill:var(--c5)}
 .chart .s0{stroke:var(--c0)}.chart .s1{stroke:var(--c1)}.chart .s2{stroke:var(--c2)}
 .chart .s3{stroke:var(--c3)}.chart .s4{stroke:var(--c4)}.chart .s5{stroke:var(--c5)}
+.chart .f6{fill:var(--c6)}.chart .f7{fill:var(--c7)}.chart .f8{fill:var(--c8)}
+.chart .f9{fill:var(--c9)}.chart .s6{stroke:var(--c6)}.chart .s7{stroke:var(--c7)}
+.chart .s8{stroke:var(--c8)}.chart .s9{stroke:var(--c9)}
 """
 
 
@@ -68,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Points with one colour (0 to 5) and one kind of mark.
+    """Points with one colour (0 to 9) and one kind of mark.
 
     `titles` are the tooltips, `labels` the texts beside the points; both are optional.
     """

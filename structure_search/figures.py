@@ -103,7 +103,8 @@ def network_figure(run: RunRecord) -> Figure | None:
     )
 
 
-def _figure(name: str, title: str, caption: str, made: Chart) -> Figure:
+def figure_of(name: str, title: str, caption: str, made: Chart) -> Figure:
+    """Return a chart as a figure."""
     return Figure(name=name, title=title, caption=caption, svg=made.svg(), file=made.standalone())
 
 
@@ -146,7 +147,7 @@ def front_figure(run: RunRecord) -> Figure | None:
         width=900.0,
         height=440.0,
     )
-    return _figure(
+    return figure_of(
         "front",
         "Error against parameters",
         "Each dot is one evaluation; lower left is better. The line joins those that no other "
@@ -220,7 +221,7 @@ def trace_figures(run: RunRecord) -> list[Figure]:
             guides=guides,
         )
         caption = "All evaluations and the best so far; failures are crosses at the top."
-        made.append(_figure(name, f"Error by {label}", caption, drawn))
+        made.append(figure_of(name, f"Error by {label}", caption, drawn))
     sizes = [(float(e.index + 1), float(e.num_params)) for e in bests]
     drawn = chart(
         [
@@ -242,7 +243,7 @@ def trace_figures(run: RunRecord) -> list[Figure]:
         if run.settings["objective"].get("tol")
         else "The size of the best network so far."
     )
-    made.append(_figure("size", "Parameters of the best so far", caption, drawn))
+    made.append(figure_of("size", "Parameters of the best so far", caption, drawn))
     return made
 
 
@@ -307,7 +308,7 @@ def spectrum_figures(run: RunRecord) -> list[Figure]:
         )
         source = "of the data, unfolded along each mode" if group == "modes" else "on each bond"
         caption = f"Singular values {source}; a diamond marks the last one that is kept."
-        made.append(_figure(f"spectra-{group}", f"Spectra by {what}", caption, drawn))
+        made.append(figure_of(f"spectra-{group}", f"Spectra by {what}", caption, drawn))
     return made
 
 
@@ -353,7 +354,7 @@ def slice_figure(run: RunRecord) -> Figure | None:
     caption = "The error of each slice; the mean of the squares along a mode is that of the whole."
     if len(known.slices) > MOST_MODES:
         caption += f" Shown are the first {MOST_MODES} of {len(known.slices)} modes."
-    return _figure("slice-error", "Error along each mode", caption, drawn)
+    return figure_of("slice-error", "Error along each mode", caption, drawn)
 
 
 def error_figures(run: RunRecord) -> list[Figure]:
@@ -380,4 +381,4 @@ def error_figures(run: RunRecord) -> list[Figure]:
         "The error that the rank of each mode alone makes unavoidable (a lower bound), "
         f"beside {best.error:.4g} of the whole network."
     )
-    return [_figure("mode-error", "Where the error comes from", caption, drawn)]
+    return [figure_of("mode-error", "Where the error comes from", caption, drawn)]

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contraction import atomic
-from structure_search import page_style
-from structure_search.charts import CSS as CHART_CSS
+from structure_search import page
 from structure_search.charts import escape
 from structure_search.figures import Best, Figure, best_of, figures_of, fixed_name, thinned
 from structure_search.journal import RunRecord, read_run
@@ -25,8 +24,6 @@ from structure_search.results import Source
 from structure_search.screen import ENDED, resume_command
 from tnet.text_drawing import draw_text
 
-TIMES, NONE = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 LAYOUT = (  # section title -> the figures in it, in order
     ("Network", ("network",)),
     ("Error against parameters", ("front",)),
@@ -54,9 +51,9 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     store.mkdir(exist_ok=True)
     for figure in figures:
         atomic.write_text(store / f"{figure.name}.svg", figure.file)
-    page = run.folder / "report.html"
-    atomic.write_text(page, report_html(run, figures))
-    return page
+    path = run.folder / "report.html"
+    atomic.write_text(path, report_html(run, figures))
+    return path
 
 
 def report_html(run: RunRecord, figures: Sequence[Figure] | None = None) -> str:
@@ -64,26 +61,13 @@ def report_html(run: RunRecord, figures: Sequence[Figure] | None = None) -> str:
     figures = figures_of(run) if figures is None else figures
     best = best_of(run)
     source = str(_input(run).get("source") or _input(run).get("path") or "data")
-    title = escape(f"tnet: {source}")
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{title}</title>",
-        f"<style>{page_style.CSS.strip()}\n{CHART_CSS.strip()}</style></head><body>",
-        f"<header><h1>{escape(source)}</h1>{_subtitle(run)}</header><main>",
         _headline(run, best),
         *_sections(run, best, figures),
-        _evaluator(run),
-        _environment(run),
-        "</main><footer>The numbers of this page are inside it as JSON: "
-        "<code>document.getElementById('data')</code>.</footer>",
-        f'<script type="application/json" id="data">{_json(document(run))}</script>',
-        "</body></html>\n",
+        evaluator_section(run),
+        environment_section(run),
     ]
-    return "\n".join(part for part in parts if part)
+    return page.page(source, _subtitle(run), parts, document(run))
 
 
 def document(run: RunRecord) -> dict[str, Any]:
@@ -135,20 +119,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _json(data: Any) -> str:
-    """Return JSON that cannot end its script element."""
-    text = json.dumps(_strict(data), separators=(",", ":"), sort_keys=True, allow_nan=False)
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _strict(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {str(key): _strict(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_strict(value) for value in data]
-    return _finite(data) if isinstance(data, float) else data
-
-
 def _input(run: RunRecord) -> dict[str, Any]:
     return dict(run.config.get("input") or {})
 
@@ -159,11 +129,11 @@ def _dense(best: Best) -> int:
 
 def _subtitle(run: RunRecord) -> str:
     about = _input(run)
-    shape = f" {TIMES} ".join(str(n) for n in about.get("shape") or ())
+    shape = f" {page.TIMES} ".join(str(n) for n in about.get("shape") or ())
     modes = ", ".join(str(m) for m in about.get("modes") or ())
     entries = math.prod(about.get("shape") or (1,))
     text = f"{shape} ({entries:,} entries, {about.get('dtype', '?')})"
-    return f"<p>{escape(text)}{escape(f'; modes {modes}') if modes else ''}</p>"
+    return f"{text}; modes {modes}" if modes else text
 
 
 def _headline(run: RunRecord, best: Best | None) -> str:
@@ -174,25 +144,20 @@ def _headline(run: RunRecord, best: Best | None) -> str:
     cards = [
         ("relative error", f"{best.error:.4g}", _error_note(run, best)),
         ("parameters", f"{best.num_params:,}", f"of {dense:,} entries"),
-        ("compression", f"{dense / best.num_params:,.1f}{TIMES}", f"ranks {ranks}"),
+        ("compression", f"{dense / best.num_params:,.1f}{page.TIMES}", f"ranks {ranks}"),
         (
             "search",
             f"{run.elapsed:.1f} s",
             f"{len(run.evaluations):,} evaluations{_seed(run)}",
         ),
     ]
-    body = "".join(
-        f"<div class=card><span>{escape(name)}</span><b>{escape(value)}</b>"
-        f"<small>{escape(note)}</small></div>"
-        for name, value, note in cards
-    )
     advice = (
         f"<p>{run.outcome.name}: {escape(ENDED[run.outcome.name])}.</p>"
         if run.outcome
         else "<p>The search has not ended: it is running, or was stopped.</p>"
     )
     return (
-        f'<section class="head"><div class=cards>{body}</div>{advice}'
+        f'<section class="head">{page.cards(cards)}{advice}'
         f"<p>Go on with <code>{escape(resume_command(run.folder))}</code></p></section>"
     )
 
@@ -217,25 +182,13 @@ def _sections(run: RunRecord, best: Best | None, figures: Sequence[Figure]) -> l
         shown = [by_name[name] for name in names if name in by_name]
         if not shown:
             continue
-        body = "".join(_figure(figure, alone=len(shown) == 1) for figure in shown)
-        grid = "grid" if len(shown) > 1 else "alone"
         extra = ""
         if title == "Network" and best is not None:
             extra = f"<pre>{escape(draw_text(best.structure, max_lines=60))}</pre>"
         if title == "Error against parameters":
             extra = _comparison(run, best)
-        parts.append(
-            f"<section><h2>{escape(title)}</h2><div class={grid}>{body}</div>{extra}</section>"
-        )
+        parts.append(page.section(title, page.figure_block(shown) + extra))
     return parts
-
-
-def _figure(figure: Figure, *, alone: bool) -> str:
-    heading = "" if alone else f"<h3>{escape(figure.title)}</h3>"
-    return (
-        f"<figure>{heading}<div class=scroll>{figure.svg}</div>"
-        f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
-    )
 
 
 def _comparison(run: RunRecord, best: Best | None) -> str:
@@ -251,27 +204,17 @@ def _comparison(run: RunRecord, best: Best | None) -> str:
         (
             str(name),
             f"{count:,}",
-            f"{dense / count:,.1f}{TIMES}",
-            NONE if error is None else f"{error:.4g}",
-            NONE if seconds is None else f"{seconds:.2f}",
+            f"{dense / count:,.1f}{page.TIMES}",
+            page.NONE if error is None else f"{error:.4g}",
+            page.NONE if seconds is None else f"{seconds:.2f}",
         )
         for name, count, error, seconds in rows
     ]
-    return _table(head, cells, marked="best found")
+    return page.table(head, cells, marked="best found")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: str = "") -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr{' class=marked' if row[0] == marked else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row in rows
-    )
-    return f"<div class=scroll><table><tr>{top}</tr>{body}</table></div>"
-
-
-def _evaluator(run: RunRecord) -> str:
+def evaluator_section(run: RunRecord) -> str:
+    """Return how many evaluations there were of each kind, as HTML."""
     found = counts(run)
     names = {
         "requested": "structures asked for",
@@ -283,18 +226,19 @@ def _evaluator(run: RunRecord) -> str:
         "sweeps": "sweeps of all fits",
     }
     rows = [(text, f"{found[key]:,}") for key, text in names.items()]
-    return f"<section><h2>Evaluations</h2>{_table(('what', 'number'), rows)}</section>"
+    return page.section("Evaluations", page.table(("what", "number"), rows))
 
 
-def _environment(run: RunRecord) -> str:
+def environment_section(run: RunRecord) -> str:
+    """Return run.json as a table of HTML."""
     rows = []
     for key, value in run.config.items():
         if isinstance(value, Mapping):
             rows += [(f"{key}.{name}", _plain(item)) for name, item in value.items()]
         elif value is not None:
             rows.append((key, _plain(value)))
-    table = _table(("what", "value"), rows)
-    return f"<section><h2>Environment</h2><div class=facts>{table}</div></section>"
+    table = page.table(("what", "value"), rows)
+    return page.section("Environment", f"<div class=facts>{table}</div>")
 
 
 def _plain(value: Any) -> str:

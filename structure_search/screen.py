@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import shlex
-import time
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contraction.errors import TnetError
+from structure_search.live_table import PER_SECOND, Limits, LiveState, LiveTable
 from tnet.console import Console, format_seconds
 from tnet.failures import message
 
 if TYPE_CHECKING:
+    from structure_search.commands.finishing import Work
     from structure_search.journal import RunRecord
     from structure_search.results import Candidate, Evaluation, Outcome, Result
 
@@ -34,19 +36,25 @@ def times(factor: float) -> str:
 
 @contextmanager
 def search_progress(
-    console: Console, total: int | None, seconds: float | None, label: str = "evaluations"
+    console: Console, work: Work, label: str = "evaluations"
 ) -> Iterator[Callable[[Evaluation, Candidate], None]]:
-    """Yield a `progress` for `search` that shows the best, and how long it can take."""
-    begun: float | None = None
-    with console.progress(total, label) as bar:
+    """Yield a `progress` for `search`: a live table on a terminal, else a line now and then."""
+    limits = Limits(evaluations=work.total, seconds=work.seconds)
+    state = LiveState(limits, work.method)
+    if console.progress_wanted and console.live and sys.stderr.isatty():
+        from rich.live import Live
+
+        screen = console.rich(sys.stderr)
+        with Live(LiveTable(state), console=screen, transient=True, refresh_per_second=PER_SECOND):
+            yield state.seen
+        return
+    with console.progress(work.total, label) as bar:
 
         def show(evaluation: Evaluation, best: Candidate) -> None:
-            nonlocal begun
-            now = time.monotonic()
-            begun = now if begun is None else begun
+            state.seen(evaluation, best)
             status = f"{best.num_params:,} parameters, error {best.error:.3g}"
-            if seconds is not None:
-                left = max(0.0, seconds - (now - begun))
+            left = state.seconds_left
+            if work.seconds is not None and left is not None:
                 status += f", {format_seconds(math.ceil(left))} left at most"
             bar.update(evaluation.index + 1, status)
 
@@ -92,8 +100,13 @@ def resume_command(run: str | Path) -> str:
     return f"tnet resume {shlex.quote(str(run))}"
 
 
-def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> None:
-    """Write the best network of a search in a few lines and a drawing."""
+def show_result(
+    result: Result, goal: Mapping[str, Any], console: Console, *, kind: str = ""
+) -> None:
+    """Write the best network of a search in a few lines and a drawing.
+
+    `kind` says what the error is, where it is not taken over all entries.
+    """
     if console.json:
         return
     import tnet
@@ -101,15 +114,20 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
     best, counts = result.best, result.counts
     allowed = f" of {goal['tol']:g} allowed" if "tol" in goal else ""
     limit = f" of {goal['params']:,} allowed" if "params" in goal else ""
+    limit += f", {best.flops:,} operations of {goal['flops']:,}" if "flops" in goal else ""
     size = (
         f"{times(best.compression)} smaller than the data"
         if best.num_params < best.dense_size
         else f"not fewer than the {best.dense_size:,} entries of the data"
     )
     console.out(f"found    {best.num_params:,} parameters{limit}, {size}")
-    console.out(f"error    {best.error:.4g}{allowed} (relative)")
+    console.out(f"error    {best.error:.4g}{allowed} ({kind or 'relative'})")
+    if "weight" in goal:
+        objective = best.num_params / best.dense_size + goal["weight"] * best.error**2
+        console.out(f"value    {objective:.6g} = params/entries + {goal['weight']:g} error^2")
     console.out(
-        f"search   {len(result.trace):,} evaluations ({counts.fitted:,} fits), "
+        f"search   {len(result.trace):,} evaluations ({counts.fitted:,} fits, "
+        f"{counts.cached:,} known, {counts.pruned:,} ruled out, {counts.failed:,} failed), "
         f"{format_seconds(result.seconds)}, {result.outcome.name}"
     )
     if len(best.structure.nodes) <= MOST_NODES_DRAWN:

@@ -232,9 +232,10 @@ class Console:
             table.add_column(escape(name), justify="right" if is_right else "left")
         for row in cells:
             table.add_row(*map(escape, row))
-        self._rich(sys.stdout).print(table)
+        self.rich(sys.stdout).print(table)
 
-    def _rich(self, stream: TextIO) -> Any:
+    def rich(self, stream: TextIO) -> Any:
+        """Return a console of rich that writes to `stream` in the colours that are allowed."""
         from rich.console import Console as RichConsole
 
         return RichConsole(file=stream, no_color=not self.color, highlight=False)
@@ -254,7 +255,7 @@ class Console:
             Call `advance(...)` or `update(...)` on it.
         """
         if self.progress_wanted and self.live and sys.stderr.isatty():
-            with _rich_progress(self._rich(sys.stderr), total, label) as shown:
+            with _rich_progress(self.rich(sys.stderr), total, label) as shown:
                 yield shown
         else:
             lines = ProgressLines(self.note) if self.progress_wanted else None

@@ -265,9 +265,15 @@ def add_command(
     return parser
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the positional DATA and the options that say how to read it; see `open_data`."""
-    parser.add_argument("data", metavar="DATA", help="a file, FILE:KEY, or a bundled name")
+def add_data_options(
+    parser: argparse.ArgumentParser, *, nargs: str | None = None, help: str = ""
+) -> None:
+    """Add the positional DATA and the options that say how to read it; see `open_data`.
+
+    With `nargs` there may be several DATA, and `args.data` is a list.
+    """
+    about = help or "a file, FILE:KEY, or a bundled name"
+    parser.add_argument("data", metavar="DATA", nargs=nargs, help=about)
     group = parser.add_argument_group("how to read the data")
     group.add_argument("--key", help="which array of a file that holds several")
     group.add_argument("--reshape", type=parse_shape, metavar="4x4x3", help="shape to read it as")

@@ -10,14 +10,18 @@ from structure_search.methods.base import AbstractMethod
 from structure_search.methods.core_shape import CoreShape
 from structure_search.methods.greedy import Greedy
 from structure_search.methods.random_search import RandomSearch
+from structure_search.methods.reuse import Reuse
 from structure_search.methods.smallest_first import SmallestFirst
+from structure_search.methods.tnale import TnALE
 from structure_search.methods.tree_search import TreeSearch
 
 METHODS: Mapping[str, Any] = {
     "CoreShape": CoreShape,
     "Greedy": Greedy,
     "RandomSearch": RandomSearch,
+    "Reuse": Reuse,
     "SmallestFirst": SmallestFirst,
+    "TnALE": TnALE,
     "TreeSearch": TreeSearch,
 }
 

@@ -1,0 +1,1 @@
+"""The sub-commands of structure search: search, resume, compare, report."""
