@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias, final
 
-from contraction.arrays import Array, namespace
+from contraction.arrays import namespace
 from contraction.errors import InputError
 from contraction.truncation import check_rank
+from structure_search.canonical import in_one_piece
 from structure_search.methods import inner_nodes, moves
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
 from structure_search.methods.growth import Growth, Limits, appended, growths
@@ -135,7 +136,11 @@ class Greedy(AbstractMethod):
         """Yield the growth, then the smaller structures."""
         begin = problem.start or isolated(problem)
         label = "start" if problem.start else "rank one"
-        (now,) = yield [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
+        first = [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
+        if problem.start is None and not problem.task.complete:
+            first += _means(problem, self.sweeps)
+        answers = yield first
+        now = min(answers, key=lambda a: (a.error, a.evaluation.index))
         now = yield from self._grow(problem, now)
         if not isinstance(problem.objective, RelativeError):
             now = yield from self._sweep(now, self.fit_sweeps, "polish")
@@ -151,7 +156,7 @@ class Greedy(AbstractMethod):
         limits = self._limits(goal)
         while now.error > goal.enough and (net := now.network) is not None:
             residual = problem.task.residual(net)
-            options = growths(net, residual, limits, observed=_observed(problem, residual))
+            options = growths(net, residual, limits, observed=problem.task.observed)
             tried = self._screened(problem, now, options)
             if not tried:
                 break
@@ -311,16 +316,6 @@ class Greedy(AbstractMethod):
         return None
 
 
-def _observed(problem: Problem, residual: Array) -> Array | None:
-    """Return where entries count, or None for everywhere: a residual is zero where not."""
-    if problem.task.complete:
-        return None
-    xp: Any = namespace(residual)
-    x: Any = residual
-    found: Array = xp.astype(x != 0.0, x.dtype)
-    return found
-
-
 def _has_price(goal: AbstractObjective) -> bool:
     """Tell whether the objective weighs size against error, rather than limiting one of them."""
     return isinstance(goal, WeightedError | Custom)
@@ -343,6 +338,27 @@ def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network
     if net is None or not set(net.structure.legs) & set(move.structure.legs):
         return None
     return carried_over(net, move.structure, rng=problem.rng)
+
+
+def _means(problem: Problem, sweeps: int) -> list[Proposal]:
+    """Propose the product of the sums along each mode: a tensor of rank one, random ones apart.
+
+    Where few entries are known a random start of rank one may see next to nothing of them.
+    """
+    x: Any = problem.x
+    xp: Any = namespace(x)
+    if not problem.norm:
+        return []
+    structure = in_one_piece(isolated(problem))
+    arrays = {}
+    for k, node in enumerate(structure.node_names):
+        sums = xp.sum(x, axis=tuple(m for m in range(x.ndim) if m != k))
+        size = float(xp.linalg.vector_norm(sums))
+        if not size:
+            return []
+        arrays[node] = (sums / size).reshape(structure.node_shape(node))
+    net = Network(structure, arrays)
+    return [Proposal(structure=structure, start=net, sweeps=sweeps, label="rank one by sums")]
 
 
 def isolated(problem: Problem) -> Structure:
