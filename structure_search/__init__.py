@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
+    from structure_search.methods.tnale import TnALE as TnALE
     from structure_search.methods.tree_search import TreeSearch as TreeSearch
     from structure_search.objectives import AbstractObjective as AbstractObjective
     from structure_search.objectives import Custom as Custom
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from structure_search.objectives import WeightedError as WeightedError
     from structure_search.results import Candidate as Candidate
     from structure_search.results import Counts as Counts
+    from structure_search.results import ErrorOf as ErrorOf
     from structure_search.results import Evaluation as Evaluation
     from structure_search.results import Outcome as Outcome
     from structure_search.results import Result as Result
     from structure_search.results import Source as Source
     from structure_search.running import resume as resume
     from structure_search.running import search as search
+    from structure_search.tasks.loss import Loss as Loss
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -41,6 +44,7 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.greedy": ["Greedy"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
+        "structure_search.methods.tnale": ["TnALE"],
         "structure_search.methods.tree_search": ["TreeSearch"],
         "structure_search.objectives": [
             "AbstractObjective",
@@ -54,11 +58,13 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.results": [
             "Candidate",
             "Counts",
+            "ErrorOf",
             "Evaluation",
             "Outcome",
             "Result",
             "Source",
         ],
         "structure_search.running": ["resume", "search"],
+        "structure_search.tasks.loss": ["Loss"],
     },
 )

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import final
 
 import numpy as np
 
 from contraction.blas_threads import threads_for
-from contraction.errors import InputError
+from contraction.workers.ordering import in_order
+from contraction.workers.schedulers import Crew, Scheduler, Serial
 from structure_search import journal, run_folder
 from structure_search.evaluating import Evaluator, Pending, run_solve
 from structure_search.fitting import Fitted
-from structure_search.methods.base import AbstractMethod, Problem
+from structure_search.keeping import Keeper, Progress
+from structure_search.limits import Clock, Limits
+from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal
 from structure_search.objectives import AbstractObjective
-from structure_search.results import (
-    Candidate,
-    Evaluation,
-    Outcome,
-    Result,
-    as_candidate,
-    pareto_front,
-)
+from structure_search.results import Outcome, Result
 from structure_search.store import NetworkStore
-from structure_search.tasks.base import AbstractTask, Failed, run_job
-from tnet.network import Network
+from structure_search.tasks.base import AbstractTask, Failed
+from structure_search.workers import Errand, fit_crew, in_rows
 from tnet.structure import Structure
-from tnet.trees import rooted
 
-Progress: TypeAlias = Callable[[Evaluation, Candidate], None]
-Stop: TypeAlias = Callable[[], Outcome | None]
+AHEAD = 16  # fits for each worker that may be done before an earlier one is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +38,9 @@ class Task:
     objective: AbstractObjective
     start: Structure | None
     seed: int
-    max_evaluations: int | None
-    max_seconds: float | None
-    progress: Progress | None
-    stop: Stop | None
+    limits: Limits
+    workers: Scheduler = field(default_factory=Serial)
+    progress: Progress | None = None
 
 
 def drive(
@@ -82,16 +74,17 @@ def _driven(
         seed=task.seed,
         journal=record.evaluations if record else (),
     )
-    keeper = _Keeper(task, evaluator, run)
+    keeper = Keeper(evaluator, task.objective, run, task.progress, min_gain=task.limits.min_gain)
     with ExitStack() as stack:
         stack.callback(keeper.save)  # whatever happens, the best so far is in the folder
-        outcome = keeper.run()
+        with fit_crew(task.workers, task.task) as crew:
+            outcome = _Session(task, evaluator, keeper, crew).run()
         stack.pop_all()
     if not keeper.found and outcome in (Outcome.INTERRUPTED, Outcome.TERMINATED):
         raise KeyboardInterrupt  # there is no result to return
     best = keeper.require_best()
     net = keeper.best_network()
-    front = pareto_front(evaluator.trace)
+    front = keeper.front
     if run is not None:
         run.end(
             best,
@@ -110,25 +103,21 @@ def _driven(
         outcome=outcome,
         counts=evaluator.counts,
         seconds=evaluator.elapsed,
+        error_of=task.task.error_of,
     )
 
 
-class _Keeper:
-    """Asks the method, answers it, and keeps the best."""
+@final
+class _Session:
+    """Asks the method, has its proposals evaluated, and ends in time."""
 
-    def __init__(self, task: Task, evaluator: Evaluator, run: run_folder.RunFolder | None) -> None:
-        self._task, self._evaluator, self._run = task, evaluator, run
-        self._best: Evaluation | None = None
-        self._network: Network | None = None
-        # when the clock of `max_seconds` began: at once, or after going over a journal
-        self._begun = None if evaluator.trace else time.monotonic()
-        for evaluation in evaluator.trace:
-            self._consider(evaluation)
-
-    @property
-    def found(self) -> bool:
-        """Whether anything was fitted."""
-        return self._best is not None
+    def __init__(self, task: Task, evaluator: Evaluator, keeper: Keeper, crew: Crew) -> None:
+        self._task, self._evaluator, self._keeper, self._crew = task, evaluator, keeper, crew
+        self._clock = Clock(task.limits)
+        self._sent = 0
+        self._outcome: Outcome | None = None  # of a search that a limit ends
+        if not evaluator.trace:
+            self._clock.start()  # going over a journal is not counted
 
     def run(self) -> Outcome:
         """Run the method to its end or to a limit."""
@@ -144,114 +133,81 @@ class _Keeper:
         try:
             batch = next(proposals)
             while True:
-                answers = []
-                for pending in self._evaluator.settle(batch):
-                    known = pending.replayed
-                    if not known and (why := self._limit()) is not None:
-                        return why
-                    answers.append(self._evaluator.finish(pending, self._done(pending)))
-                    if not known:
-                        self._record(answers[-1].evaluation)
+                answers = self._answers(batch)
+                if self._outcome is not None:
+                    return self._outcome
                 batch = proposals.send(answers)
         except StopIteration:
-            pass
+            return Outcome.REACHED if self._keeper.met else Outcome.EXHAUSTED
         finally:
             proposals.close()
-        best = self._best
-        met = best is not None and task.objective.met(as_candidate(best))
-        return Outcome.REACHED if met else Outcome.EXHAUSTED
 
-    def _done(self, pending: Pending) -> Fitted | Failed | None:
-        if pending.solve is not None:
-            return run_solve(pending)
-        return None if pending.job is None else run_job(self._task.task, pending.job)
+    def _answers(self, batch: Sequence[Proposal]) -> list[Answer]:
+        """Return the answers to a batch, in its order, up to where a limit ends the search."""
+        answers: list[Answer] = []
+        crew = self._crew
+        work = self._admitted(self._evaluator.settle(batch), answers)
+        with closing(
+            in_order(self._fit, work, crew.workers, AHEAD * crew.workers, crew.abort)
+        ) as results:
+            for pending, done in results:
+                if not pending.replayed and (why := self._converged()) is not None:
+                    done = why
+                if isinstance(done, Outcome):
+                    self._outcome = done
+                    break
+                found = self._own_fit(pending) if pending.solve is not None else done
+                answers.append(self._evaluator.finish(pending, found))
+                if not pending.replayed:
+                    self._keeper.record(answers[-1].evaluation)
+        return answers
 
-    def _limit(self) -> Outcome | None:
-        task, now = self._task, time.monotonic()
-        self._begun = now if self._begun is None else self._begun
-        if task.stop is not None and (why := task.stop()) is not None:
+    def _admitted(
+        self, batch: Sequence[Pending], answers: Sequence[Answer]
+    ) -> Iterator[tuple[Pending, Errand | None]]:
+        """Yield what may be begun, each when there is room for it among the workers.
+
+        What was begun is waited for and recorded, whatever ends the search, unless it converged.
+        """
+        known = len(self._evaluator.trace)
+        new = 0
+        for count, pending in enumerate(batch):
+            if not pending.replayed:
+                idle = count == len(answers)  # all before this one are recorded
+                why = (self._converged() if idle else None) or self._limit(known + new)
+                if why is not None:
+                    self._outcome = why
+                    return
+                new += 1
+            errand = None
+            if pending.job is not None:
+                errand, self._sent = Errand(self._sent, pending.job), self._sent + 1
+            yield pending, errand
+
+    def _fit(
+        self, work: tuple[Pending, Errand | None]
+    ) -> tuple[Pending, Fitted | Failed | Outcome | None]:
+        """Have a worker do a fit, unless somebody wants the search to end before it begins."""
+        pending, errand = work
+        if errand is None:
+            return pending, None
+        if self._crew.workers and errand.number and (why := self._clock.outcome()) is not None:
+            return pending, why
+        return pending, self._crew.run(errand)
+
+    def _own_fit(self, pending: Pending) -> Fitted | Failed:
+        found = run_solve(pending)
+        return (
+            found if isinstance(found, Failed) else replace(found, network=in_rows(found.network))
+        )
+
+    def _limit(self, evaluations: int) -> Outcome | None:
+        most = self._task.limits.max_evaluations
+        if (why := self._clock.outcome()) is not None:
             return why
-        if task.max_evaluations is not None:
-            if len(self._evaluator.trace) >= task.max_evaluations:
-                return Outcome.BUDGET
-        if task.max_seconds is not None and now - self._begun >= task.max_seconds:
-            return Outcome.TIME
-        return None
+        return Outcome.BUDGET if most is not None and evaluations >= most else None
 
-    def _record(self, evaluation: Evaluation) -> None:
-        better = self._consider(evaluation)
-        if self._run is not None:
-            self._run.add(evaluation, best=better)
-            if better:
-                self._run.save_best(
-                    self.require_best(), self.best_network(), pareto_front(self._evaluator.trace)
-                )
-        if self._task.progress is not None and self._best is not None:
-            self._task.progress(evaluation, as_candidate(self._best))
-
-    def _consider(self, evaluation: Evaluation) -> bool:
-        if not math.isfinite(evaluation.error):
-            return False
-        order, best = self._task.objective.order, self._best
-        if best is not None:
-            if not order(as_candidate(evaluation)) < order(as_candidate(best)):
-                return False
-        self._best = evaluation
-        self._network = self._evaluator.network(evaluation)
-        return True
-
-    def require_best(self) -> Candidate:
-        """Return the best candidate; nothing fitted is an error of the caller's limits."""
-        if self._best is None:
-            failures = [e.failure for e in self._evaluator.trace if e.failure]
-            why = f" The last failure: {failures[-1]}" if failures else ""
-            raise InputError(
-                f"the search ended before any structure was fitted; allow more evaluations or "
-                f"time.{why}"
-            )
-        return as_candidate(self._best)
-
-    def best_network(self) -> Network:
-        """Return the network of the best candidate, fitted again only if it was lost."""
-        assert self._best is not None
-        if self._network is None:
-            self._network = self._evaluator.refit(self._best)
-        return self._network
-
-    def save(self) -> None:
-        """Write the best so far, when the search ends by an exception."""
-        if self._run is not None and self._best is not None:
-            self._run.save_now(
-                self.require_best(), self.best_network(), pareto_front(self._evaluator.trace)
-            )
-
-    def spectra(self) -> dict[str, Any]:
-        """Return the data's singular values for the report: by mode, and by bond of a tree."""
-        assert self._best is not None
-        cuts, structure = self._evaluator.spectra, self._best.structure
-        names = tuple(self._task.task.modes)
-        found: dict[str, dict[str, tuple[str, ...]]] = {"modes": {}, "bonds": {}}
-        if len(names) > 1:
-            found["modes"] = {mode: (mode,) for mode in names}
-        if structure.is_tree:
-            found["bonds"] = bond_sides(structure)
-        out: dict[str, Any] = {}
-        for kind, parts in found.items():
-            values = {name: cuts.singular_values(rows) for name, rows in parts.items()}
-            out[kind] = {n: [float(s) for s in v] for n, v in values.items() if v is not None}
-        return out
-
-
-def bond_sides(structure: Structure) -> dict[str, tuple[str, ...]]:
-    """Return bond -> the modes on one side of it, for a tree.
-
-    Examples
-    --------
-    >>> import tnet
-    >>> bond_sides(tnet.tensor_train((2, 3, 4), 2))
-    {'g0-g1': ('x1', 'x2'), 'g1-g2': ('x2',)}
-    """
-    seen = rooted(structure)
-    below = seen.leaves_below
-    sides = {seen.bond[node]: below[node] for node in structure.node_names if node in seen.bond}
-    return {bond: rows for bond, rows in sides.items() if 0 < len(rows) < len(structure.modes)}
+    def _converged(self) -> Outcome | None:
+        patience = self._task.limits.patience
+        done = patience is not None and self._keeper.without_gain >= patience
+        return Outcome.CONVERGED if done else None

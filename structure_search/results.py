@@ -36,9 +36,19 @@ class Outcome(Enum):
         "allow a larger error or more parameters, or try another method"
     )
     BUDGET = "the evaluations are used up: raise `max_evaluations`, or resume with a larger budget"
+    CONVERGED = "the last evaluations brought no gain: raise `patience`, or resume with more of it"
     TIME = "the time is used up: raise `max_seconds`, or resume the run"
     INTERRUPTED = "stopped by the user: resume the run to go on"
     TERMINATED = "stopped by a termination signal: resume the run to go on"
+
+
+class ErrorOf(Enum):
+    """What the error of a search is taken over."""
+
+    ALL = "the relative error over all entries"
+    OBSERVED = "the relative error over the observed entries, which were all fitted"
+    HELD_OUT = "the relative error over observed entries that were not fitted"
+    LOSS = "the value of the loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +210,9 @@ class Result:
         Requested, fitted, cached and pruned evaluations.
     seconds
         Wall time over all sessions of the run.
+    error_of
+        What errors are taken over: all entries, the observed ones, those held out, or no
+        entries at all (a loss).
     """
 
     best: Candidate
@@ -209,6 +222,7 @@ class Result:
     outcome: Outcome
     counts: Counts
     seconds: float
+    error_of: ErrorOf = ErrorOf.ALL
 
     @property
     def reached(self) -> bool:

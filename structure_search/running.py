@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import as_array, dtype_name, namespace, require_finite
-from contraction.errors import CheckpointError, InputError, ShapeError
-from contraction.truncation import check_rank
+from contraction.arrays import Array, dtype_name
+from contraction.errors import CheckpointError, InputError
+from contraction.workers.schedulers import Scheduler, Serial
 from structure_search import journal, run_folder
-from structure_search.driving import Progress, Stop, Task, drive
+from structure_search.driving import Task, drive
+from structure_search.keeping import Progress
+from structure_search.limits import Limits, Stop
 from structure_search.methods.base import AbstractMethod, method_to_dict
 from structure_search.methods.registry import method_from_dict
 from structure_search.objectives import (
@@ -25,8 +27,9 @@ from structure_search.results import (
     Result,
 )
 from structure_search.store import NetworkStore
-from structure_search.tasks.decomposition import Decomposition
-from tnet.formats import modes_of
+from structure_search.tasks.base import AbstractTask
+from structure_search.tasks.reading import read_task, recorded_held_out
+from tnet.als.entries import Entries
 from tnet.structure import Structure
 
 
@@ -41,16 +44,23 @@ def search(
     start: Structure | None = None,
     modes: Sequence[str] | None = None,
     run: str | PathLike[str] | None = None,
+    workers: Scheduler | None = None,
+    patience: int | None = None,
+    min_gain: float = 1e-3,
     progress: Progress | None = None,
     stop: Stop | None = None,
     source: Mapping[str, Any] | None = None,
+    mask: Array | None = None,
+    held_out: float | Array | Entries | None = None,
+    ridge: float | None = None,
 ) -> Result:
     """Look for the network structure that fits `x` best.
 
     Parameters
     ----------
     x
-        The data: an array of any namespace, finite, of order one or more. Never modified.
+        The data: an array of any namespace, of order one or more; never modified. Or the
+        observed `tnet.Entries` of one, or a `Loss`.
     method
         How to search: `Greedy`, `CoreShape`, `RandomSearch`, or any other method.
     objective
@@ -70,12 +80,34 @@ def search(
     run
         A folder to keep the run in: every evaluation is journalled at once, and `resume` goes
         on where the search stopped, however it stopped.
+    workers
+        Who does the fits: `contraction.Serial` (the default), `Threads`, `Processes`, `Dask` or
+        `Devices`. The fits of one batch of proposals are done side by side, so a method that
+        proposes one structure at a time gains nothing. The same seed gives the same search, bit
+        by bit, whoever does the fits; devices alone round otherwise. Every fit has one BLAS
+        thread: for large data and few proposals at a time, `Serial(blas_threads=None)`.
+    patience
+        The search has converged when so many evaluations in a row brought no gain.
+    min_gain
+        What counts as a gain: an improvement by more than this share of the objective's first
+        figure that differs by as much.
     progress
         Called with each new evaluation and the best candidate.
     stop
         Asked before each evaluation; the search ends if it answers with an outcome.
     source
         Where `x` came from, for run.json: `source` (name), `path` and how it was read.
+    mask
+        True where an entry is known; elsewhere `x` is not read. NaN in `x` means unknown, too.
+        Then networks are fitted to the known entries alone (completion).
+    held_out
+        Entries that are not fitted but predicted, and over which the error is taken: a fraction
+        of the known ones, drawn from `rng`, or a mask that is True there (`tnet.Entries` where
+        `x` is such). Without it the error of a completion is the one over the known entries,
+        which says little about the others; `Result.error_of` says which.
+    ridge
+        For completion: the regularisation of each fit, see `tnet.ALS`. By default every fit
+        chooses its own.
 
     Returns
     -------
@@ -85,9 +117,10 @@ def search(
     Raises
     ------
     NonFiniteError
-        `x` holds NaN or infinity.
+        `x` holds infinity; or entries are missing, and the method needs all of them.
     InputError
-        No objective, a budget below one, or a run folder that is in use for another run.
+        No objective, no known entry, a run folder for a `Loss` (a function cannot be recorded),
+        a budget below one, or a run folder that is in use for another run.
     StructureError
         `start` has other modes than `x`.
 
@@ -104,20 +137,27 @@ def search(
     >>> found.best.error <= 1e-2, found.outcome.name
     (True, 'REACHED')
     """
+    seed = int(rng.integers(2**63))
     task = _task(
-        x,
+        read_task(
+            x, modes=modes, start=start, mask=mask, held_out=held_out, ridge=ridge, seed=seed
+        ),
         method=method,
         objective=objective,
-        max_evaluations=max_evaluations,
-        max_seconds=max_seconds,
-        seed=int(rng.integers(2**63)),
+        limits=Limits(
+            max_evaluations=max_evaluations,
+            max_seconds=max_seconds,
+            patience=patience,
+            min_gain=min_gain,
+            stop=stop,
+        ),
+        workers=workers or Serial(),
+        seed=seed,
         start=start,
-        modes=modes,
         progress=progress,
-        stop=stop,
     )
     if run is None:
-        return drive(task, NetworkStore(like=task.task.x), None, None)
+        return drive(task, NetworkStore(like=task.task.like), None, None)
     folder = Path(run)
     run_folder.create(folder, _config(task, source or {}, _entropy(rng)))
     return _in_folder(task, folder)
@@ -132,8 +172,13 @@ def resume(
     max_seconds: float | None = None,
     method: AbstractMethod | None = None,
     force: bool = False,
+    workers: Scheduler | None = None,
+    patience: int | None = None,
+    min_gain: float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    mask: Array | None = None,
+    held_out: Array | Entries | None = None,
 ) -> Result:
     """Go on with a run, also one that had finished, with the same or a wider goal.
 
@@ -155,8 +200,14 @@ def resume(
         The method, if it is not one of this package.
     force
         Go on although the data have changed.
+    workers
+        As for `search`; they may be others than before.
+    patience, min_gain
+        When the search has converged; by default as in the last session.
     progress, stop
         As for `search`.
+    mask, held_out
+        As for `search`, where they were given entry by entry.
 
     Raises
     ------
@@ -171,24 +222,37 @@ def resume(
     record = journal.read_run(folder)
     if x is None:
         x = reopen(config)
-    found = run_folder.fingerprint(as_array(x, what="the data"))
-    if found != config["input"]["sha256"] and not force:
+    about, seed = config["input"].get("task", {}), int(config["seed"])
+    first = None if (start := config.get("start")) is None else Structure.from_dict(start)
+    data = read_task(
+        x,
+        modes=tuple(config["input"]["modes"]),
+        start=first,
+        mask=mask,
+        held_out=recorded_held_out(about, held_out),
+        ridge=about.get("ridge"),
+        seed=seed,
+    )
+    if data.fingerprint() != config["input"]["sha256"] and not force:
         raise CheckpointError(
             f"the data are not those of the run in {folder}: shape, type or entries changed. "
             "Give the original data, or force it (--force) to mix both in one run."
         )
-    start = config.get("start")
     task = _task(
-        x,
+        data,
         method=method or method_from_dict(config["method"]),
         objective=objective or objective_from_dict(record.settings["objective"]),
-        max_evaluations=max_evaluations or record.settings["max_evaluations"],
-        max_seconds=max_seconds,
-        seed=int(config["seed"]),
-        start=None if start is None else Structure.from_dict(start),
+        limits=Limits(
+            max_evaluations=max_evaluations or record.settings["max_evaluations"],
+            max_seconds=max_seconds,
+            patience=patience or record.settings.get("patience"),
+            min_gain=record.settings.get("min_gain", 1e-3) if min_gain is None else min_gain,
+            stop=stop,
+        ),
+        workers=workers or Serial(),
+        seed=seed,
+        start=first,
         progress=progress,
-        stop=stop,
-        modes=tuple(config["input"]["modes"]),
     )
     return _in_folder(task, folder)
 
@@ -212,17 +276,15 @@ def reopen(config: Mapping[str, Any]) -> Any:
 
 
 def _task(
-    x: Any,
+    data: AbstractTask,
     *,
     method: AbstractMethod,
     objective: AbstractObjective | None,
-    max_evaluations: int | None,
-    max_seconds: float | None,
+    limits: Limits,
+    workers: Scheduler,
     seed: int,
     start: Structure | None,
     progress: Progress | None,
-    stop: Stop | None,
-    modes: Sequence[str] | None = None,
 ) -> Task:
     goal = objective or method.default_objective()
     if goal is None:
@@ -230,45 +292,18 @@ def _task(
             f"{type(method).__name__} needs an `objective`: RelativeError(tol=...) for the "
             "smallest network within an error, MaxParams(params=...) for the least error."
         )
-    if max_evaluations is not None:
-        check_rank(max_evaluations, "max_evaluations")
-    if max_seconds is not None and not max_seconds > 0:
-        raise InputError(f"`max_seconds` is a positive number, got {max_seconds!r}.")
-    data = as_array(x, what="the data")
-    if data.ndim == 0 or 0 in tuple(data.shape):
-        raise ShapeError(f"the data need at least one entry and one mode, got {data.shape}.")
-    require_finite(data, what="the data")
-    # one order in memory, whatever the caller's: equal data shall give equal searches
-    data = namespace(data).reshape(namespace(data).reshape(data, (-1,)), tuple(data.shape))
-    named = _named(tuple(int(n) for n in data.shape), modes, start)
+    if method.needs_every_entry:
+        data.require_complete(type(method).__name__)
     return Task(
-        task=Decomposition(x=data, modes=named),
+        task=data,
         method=method,
         objective=goal,
         start=start,
         seed=seed,
-        max_evaluations=max_evaluations,
-        max_seconds=max_seconds,
+        limits=limits,
+        workers=workers,
         progress=progress,
-        stop=stop,
     )
-
-
-def _named(
-    shape: tuple[int, ...], modes: Sequence[str] | None, start: Structure | None
-) -> dict[str, int]:
-    """Return mode name -> size, in the axis order of the data."""
-    if modes is None:
-        modes = tuple(modes_of(shape)) if start is None else start.modes
-    if len(set(modes)) != len(shape):
-        raise ShapeError(f"`modes` names {len(shape)} axes, each differently; got {list(modes)}.")
-    named = modes_of(dict(zip(modes, shape, strict=True)))
-    if start is not None and dict(zip(start.modes, start.shape, strict=True)) != named:
-        raise ShapeError(
-            f"`start` has modes {dict(zip(start.modes, start.shape, strict=True))}, "
-            f"the data have {named}."
-        )
-    return named
 
 
 def _entropy(rng: np.random.Generator) -> int | None:
@@ -281,8 +316,8 @@ def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[
     data = task.task
     about = {
         **run_folder.to_plain(dict(source)),
-        "shape": list(map(int, data.x.shape)),
-        "dtype": dtype_name(data.x),
+        "shape": list(data.modes.values()),
+        "dtype": dtype_name(data.like),
         "modes": dict(data.modes),
         "norm": data.norm,
         "sha256": data.fingerprint(),
@@ -293,21 +328,25 @@ def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[
         "objective": objective_to_dict(task.objective),
         "seed": task.seed,
         "entropy": entropy,
-        "max_evaluations": task.max_evaluations,
-        "max_seconds": task.max_seconds,
+        **_recorded(task.limits),
         "start": None if task.start is None else task.start.to_dict(),
         "input": about,
     }
 
 
+def _recorded(limits: Limits) -> dict[str, Any]:
+    names = ("max_evaluations", "max_seconds", "patience", "min_gain")
+    return {name: getattr(limits, name) for name in names}
+
+
 def _in_folder(task: Task, folder: Path) -> Result:
-    store = NetworkStore(like=task.task.x)
+    store = NetworkStore(like=task.task.like)
     with run_folder.opened(folder, store) as (run, record):
         run.begin(
             {
                 "objective": objective_to_dict(task.objective),
-                "max_evaluations": task.max_evaluations,
-                "max_seconds": task.max_seconds,
+                **_recorded(task.limits),
+                "workers": repr(task.workers),
             }
         )
         return drive(task, store, run, record)

@@ -83,6 +83,9 @@ class Network:
         ordered = {node: held[node] for node in structure.node_names}
         object.__setattr__(self, "arrays", MappingProxyType(ordered))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Network, (self.structure, dict(self.arrays), self.center, self.certificate)
+
     def __getitem__(self, node: str) -> Array:
         return self.arrays[node]
 

@@ -78,6 +78,10 @@ class Structure:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # hashes of text differ from process to process, so the structure is made again
+        return Structure, (self.nodes, self.sizes, self.modes)
+
     # ---- what the graph is -------------------------------------------------------------
 
     @cached_property

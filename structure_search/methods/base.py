@@ -14,7 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -160,7 +160,16 @@ Proposals: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], None]
 
 
 class AbstractMethod(ABC):
-    """A search method: configuration only, no hidden state."""
+    """A search method: configuration only, no hidden state.
+
+    Attributes
+    ----------
+    needs_every_entry
+        Whether the method works on the data themselves, so that nothing may be missing: a
+        search with missing entries, or with a loss, is then refused before any work.
+    """
+
+    needs_every_entry: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, problem: Problem) -> Proposals:

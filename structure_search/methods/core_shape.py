@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class CoreShape(AbstractMethod):
     >>> found.best.num_params, found.best.error < 0.01
     (62, True)
     """
+
+    needs_every_entry: ClassVar[bool] = True
 
     max_params: int
     polish: int = 8

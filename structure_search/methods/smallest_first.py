@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import ClassVar, final
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank
@@ -62,6 +62,8 @@ class SmallestFirst(AbstractMethod):
     >>> found.best.num_params, found.outcome.name
     (62, 'REACHED')
     """
+
+    needs_every_entry: ClassVar[bool] = True
 
     keep: int = 1
     sweeps: int = 40

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias, final
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
-from structure_search.methods.laminar import Family, family_params
+from structure_search.methods.laminar import Family, cheapest, family_params
 from structure_search.methods.tree_fits import Reduced, reduced_data
 from structure_search.methods.tree_ladders import (
     exchanges,
@@ -20,17 +20,22 @@ from structure_search.methods.tree_ladders import (
     raised,
     reaching,
 )
+from structure_search.methods.tree_orders import intervals, mutual_information, orders
 from structure_search.methods.tree_parts import (
     ALL_UP_TO,
     all_divisions,
+    divisions_among,
     programme,
     structure_of,
+    trains_only,
 )
 from structure_search.objectives import RelativeError
 
 POWERS = (1.0, 1.4, 2.0, 3.0, 5.0)
 LEVELS = (0.3, 0.6, 1.0, 1.6)
 WORTH = 1.08  # of the best size so far: a tree that its spectra say is larger is passed over
+TRAIN_POWERS = (2.0, 4.0)
+NEIGHBOURS = 12
 SWEEPS = 12
 Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], None]
 
@@ -47,6 +52,8 @@ class TreeSearch(AbstractMethod):
     keep
         How many trees are refined.
     """
+
+    needs_every_entry: ClassVar[bool] = True
 
     keep: int = 3
     rounds: int = 6
@@ -93,10 +100,16 @@ class _Run:
         self.data: Reduced = reduced_data(problem, tol)
         self.root = max(range(len(self.sizes)), key=lambda k: self.sizes[k])
         count = len(self.sizes)
-        if count > ALL_UP_TO:
-            raise InputError("later")
-        self.whole = programme(self.sizes, all_divisions(count, self.root), self.tails, tol)
+        self.sets: set[int] | None = None
+        if count <= ALL_UP_TO:
+            divisions = all_divisions(count, self.root)
+        else:
+            shared = mutual_information(count, self.tails)
+            self.sets = {s for order in orders(shared) for s in intervals(order)}
+            divisions = divisions_among(self.sets, count, self.root)
+        self.whole = programme(self.sizes, divisions, self.tails, tol)
         self.found: dict[frozenset[int], _Found] = {}
+        self.leading = method.keep
         self.patience = method.patience
         self.tried: set[tuple[frozenset[int], float]] = set()
 
@@ -113,27 +126,47 @@ class _Run:
 
     def trees(self) -> Stage:
         """Try the trees that the programmes find."""
-        weight = float(math.prod(self.sizes)) / 100
-        for power in POWERS:
-            lifted = raised(self.whole, power)
-            for level in LEVELS:
-                family, weight = reaching(lifted, level, weight)
-                yield from self.tune(frozenset(family.ranks), power, weight)
+        begin = float(math.prod(self.sizes)) / 100
+        trains = replace(self.whole, divisions=trains_only(self.whole.divisions))
+        for kind, powers in ((self.whole, POWERS), (trains, TRAIN_POWERS)):
+            weight = begin
+            for power in powers:
+                lifted = raised(kind, power)
+                for level in LEVELS:
+                    family, weight = reaching(lifted, level, weight)
+                    yield from self.tune(frozenset(family.ranks), power, weight)
 
     def around(self) -> Stage:
-        """Try the trees around the best one that their spectra say may be smaller."""
-        (sets,) = self.leaders(1)
+        """Try the trees around the best ones that their spectra say may be smaller."""
+        for sets in self.leaders(self.leading):
+            yield from self.near(sets)
+
+    def near(self, sets: frozenset[int]) -> Stage:
+        """Try the trees around one."""
         best = self.found[sets]
+        count = len(self.sizes)
+        nearby = neighbours(sorted(sets), count, self.root)
+        if self.sets is not None:
+            self.widen({s for near in nearby for s in near})
         lifted = raised(self.whole, best.power)
         offers = []
-        for near in neighbours(sorted(sets), len(self.sizes), self.root):
-            if not all(s in self.whole.ranks for s in near) or (near, best.power) in self.tried:
-                continue
-            family, weight = reaching(of_tree(lifted, near), best.level, best.weight)
-            if frozenset(family.ranks) == near and family.num_params < WORTH * self.smallest:
-                offers.append((family.num_params, sorted(near), weight))
-        for _, near, weight in sorted(offers)[:12]:
-            yield from self.tune(frozenset(near), best.power, weight)
+        for near in nearby:
+            if all(s in self.whole.ranks for s in near) and (near, best.power) not in self.tried:
+                family = cheapest(of_tree(lifted, near), best.weight)
+                if frozenset(family.ranks) == near:
+                    price = family.num_params + best.weight * family.squared
+                    offers.append((price, sorted(near)))
+        for _, near in sorted(offers)[:NEIGHBOURS]:
+            yield from self.tune(frozenset(near), best.power, best.weight)
+
+    def widen(self, sets: set[int]) -> None:
+        """Add sets to the programme."""
+        assert self.sets is not None
+        if sets <= self.sets:
+            return
+        self.sets |= sets
+        divisions = divisions_among(self.sets, len(self.sizes), self.root)
+        self.whole = programme(self.sizes, divisions, self.tails, self.tol)
 
     def tune(self, sets: frozenset[int], power: float, weight: float) -> Stage:
         """Find the smallest ranks of one tree, along the prices of its programme."""

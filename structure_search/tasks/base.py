@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array
+from contraction.arrays import Array, device, namespace
 from contraction.errors import TnetError
 from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted
+from structure_search.results import ErrorOf as ErrorOf
 from tnet.network import Network
 from tnet.structure import Structure
 
 EXPECTED = (TnetError, ArithmeticError, ValueError, np.linalg.LinAlgError)
-
-
-class ErrorOf(Enum):
-    """What the error of a search is taken over."""
-
-    ALL = "the relative error over all entries"
-    OBSERVED = "the relative error over the observed entries, which were all fitted"
-    HELD_OUT = "the relative error over observed entries that were not fitted"
-    LOSS = "the value of the loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +64,27 @@ class Failed:
 
 
 class AbstractTask(ABC):
-    """What a network is fitted to. Holds the data; can be pickled.
+    """What a network is fitted to. Holds the data; can be pickled."""
 
-    Attributes
-    ----------
-    x
-        The data as a dense array: zero where an entry is missing, or there are no data.
-    modes
-        Mode name -> size, in the axis order of `x`.
-    norm
-        The Frobenius norm of `x`.
-    """
+    @property
+    @abstractmethod
+    def x(self) -> Array:
+        """The data as a dense array: zero where an entry is missing, or there are no data."""
 
-    x: Array
-    modes: Mapping[str, int]
-    norm: float
+    @property
+    @abstractmethod
+    def modes(self) -> Mapping[str, int]:
+        """Mode name -> size, in the axis order of `x`."""
+
+    @property
+    @abstractmethod
+    def norm(self) -> float:
+        """The Frobenius norm of `x`."""
+
+    @property
+    @abstractmethod
+    def like(self) -> Array:
+        """An array of the namespace, device and dtype of networks for this task."""
 
     @property
     @abstractmethod
@@ -130,7 +127,20 @@ class AbstractTask(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return what run.json says of the task beside the data themselves."""
+        """Return what run.json says of the task beside the data themselves.
+
+        Raises
+        ------
+        InputError
+            The task cannot be written down.
+        """
+
+
+def no_spectra(like: Array, modes: Sequence[str]) -> CutSpectra:
+    """Return spectra that bound nothing, for tasks whose unfoldings are not known."""
+    xp: Any = namespace(like)
+    nothing = xp.zeros(tuple(1 for _ in modes), dtype=like.dtype, device=device(like))
+    return CutSpectra(nothing, modes, 0.0, widest=0)
 
 
 def run_job(task: AbstractTask, job: FitJob) -> Fitted | Failed:

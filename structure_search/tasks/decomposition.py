@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
@@ -17,7 +16,6 @@ from tnet.network import Network
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Decomposition(AbstractTask):
     """All entries of one array.
 
@@ -31,21 +29,37 @@ class Decomposition(AbstractTask):
     Examples
     --------
     >>> import numpy as np
-    >>> Decomposition(x=np.eye(2), modes={"a": 2, "b": 2}).norm
-    1.4142135623730951
+    >>> task = Decomposition(np.eye(2), {"a": 2, "b": 2})
+    >>> task.norm, task.complete
+    (1.4142135623730951, True)
     """
 
-    x: Array = field(repr=False)
-    modes: Mapping[str, int]
-    norm: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        norm = float(namespace(self.x).linalg.vector_norm(self.x))
-        object.__setattr__(self, "norm", norm)
+    def __init__(self, x: Array, modes: Mapping[str, int]) -> None:
+        self._x, self._modes = x, dict(modes)
 
     def __getstate__(self) -> dict[str, Any]:
-        # what is prepared for fits is prepared again
-        return {"x": self.x, "modes": dict(self.modes), "norm": self.norm}
+        # what is prepared for fits is prepared again where they are made
+        return {"_x": self._x, "_modes": self._modes}
+
+    @property
+    def x(self) -> Array:
+        """The data."""
+        return self._x
+
+    @property
+    def modes(self) -> Mapping[str, int]:
+        """Mode name -> size."""
+        return self._modes
+
+    @cached_property
+    def norm(self) -> float:
+        """The Frobenius norm of the data."""
+        return float(namespace(self._x).linalg.vector_norm(self._x))
+
+    @property
+    def like(self) -> Array:
+        """The data."""
+        return self._x
 
     @property
     def complete(self) -> bool:
@@ -53,14 +67,14 @@ class Decomposition(AbstractTask):
         return True
 
     @property
-    def error_of(self) -> ErrorOf:
-        """All entries."""
-        return ErrorOf.ALL
-
-    @property
     def observed(self) -> Array | None:
         """None: all entries."""
         return None
+
+    @property
+    def error_of(self) -> ErrorOf:
+        """All entries."""
+        return ErrorOf.ALL
 
     def require_complete(self, who: str) -> None:
         """Do nothing: it is."""
@@ -68,11 +82,11 @@ class Decomposition(AbstractTask):
     @cached_property
     def fitter(self) -> Fitter:
         """What fits to these data share."""
-        return Fitter(self.x)
+        return Fitter(self._x)
 
     def spectra(self) -> CutSpectra:
         """Return the singular values of the unfoldings of the data."""
-        return CutSpectra(self.x, tuple(self.modes), self.norm)
+        return CutSpectra(self._x, tuple(self._modes), self.norm)
 
     def fit(self, job: FitJob) -> Fitted:
         """Fit all entries by alternating least squares, or factorise a tree directly."""
@@ -87,17 +101,17 @@ class Decomposition(AbstractTask):
 
     def error(self, net: Network) -> float:
         """Return the relative error over all entries."""
-        return float(tnet.relative_error(net, self.x))
+        return float(tnet.relative_error(net, self._x))
 
     def residual(self, net: Network) -> Array:
         """Return the data less the network."""
-        x: Any = self.x
-        found: Array = x - tnet.contract(net, list(self.modes))
+        x: Any = self._x
+        found: Array = x - tnet.contract(net, list(self._modes))
         return found
 
     def fingerprint(self) -> str:
         """Return the digest of the data."""
-        return fingerprint(self.x)
+        return fingerprint(self._x)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the name alone."""

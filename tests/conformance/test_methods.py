@@ -7,11 +7,13 @@ import tnet
 from contraction.errors import NonFiniteError, ShapeError
 from structure_search import (
     CoreShape,
+    ErrorOf,
     Greedy,
     MaxParams,
     RandomSearch,
     RelativeError,
     SmallestFirst,
+    TnALE,
     TreeSearch,
     read_run,
     resume,
@@ -26,6 +28,7 @@ CASES = {
     "core-shape": (CoreShape(max_params=60), None),
     "random": (RandomSearch(), RelativeError(tol=0.05)),
     "smallest-first": (SmallestFirst(keep=2), RelativeError(tol=0.05)),
+    "tnale": (TnALE(max_rank=4), RelativeError(tol=0.05)),
     "tree-search": (TreeSearch(), RelativeError(tol=0.05)),
 }
 every_method = pytest.mark.parametrize("case", CASES)
@@ -120,13 +123,31 @@ def test_settings_survive_as_plain_data(case: str) -> None:
 
 @every_method
 def test_bad_data_are_refused_before_any_work(case: str, tmp_path) -> None:
-    holes = data()
-    holes[1, 2, 3] = np.nan
-    with pytest.raises(NonFiniteError, match=r"\(1, 2, 3\)"):
-        run(case, holes, run=tmp_path / "run")
+    wrong = data()
+    wrong[1, 2, 3] = np.inf
+    with pytest.raises(NonFiniteError):
+        run(case, wrong, run=tmp_path / "run")
     with pytest.raises(ShapeError):
         run(case, np.zeros((3, 0, 2)), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@every_method
+def test_missing_entries_are_completed_or_refused_before_any_work(case: str, tmp_path) -> None:
+    holes = data()
+    holes[1, 2, 3] = np.nan
+    if CASES[case][0].needs_every_entry:
+        with pytest.raises(NonFiniteError, match=r"\(1, 2, 3\)"):
+            run(case, holes, run=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return
+    found = run(case, holes, limit=4, ridge=1e-6)
+    assert found.error_of is ErrorOf.OBSERVED
+    assert found.counts.fitted
+    known = ~np.isnan(holes)
+    missed = (holes - tnet.contract(found.network))[known]
+    measured = float(np.linalg.norm(missed) / np.linalg.norm(holes[known]))
+    assert found.best.error == pytest.approx(measured, rel=1e-6, abs=1e-10)
 
 
 @every_method

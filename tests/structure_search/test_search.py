@@ -174,7 +174,7 @@ def test_bad_inputs_are_refused_before_any_work(tmp_path) -> None:
     with pytest.raises(InputError, match="objective"):
         search(x, method=Greedy(), rng=rng)
     bad = x.copy()
-    bad[0, 0, 0, 0] = np.nan
+    bad[0, 0, 0, 0] = np.inf
     with pytest.raises(NonFiniteError):
         search(bad, method=Greedy(), objective=goal, rng=rng)
     with pytest.raises(ShapeError):

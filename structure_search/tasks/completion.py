@@ -1,0 +1,312 @@
+"""Completion: some entries are known; those put aside say how well the others are predicted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+
+import tnet
+from contraction import arrays as arrays_
+from contraction.arrays import Array, namespace
+from contraction.errors import InputError, NonFiniteError, ShapeError
+from structure_search.bounds import CutSpectra
+from structure_search.fitting import Fitted
+from structure_search.results import Source
+from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectra
+from tnet.als.entries import Entries, beside, checked_mask, observed
+from tnet.certificate import Certificate, ErrorKind
+from tnet.network import Network
+
+FURTHER = 0.25  # of the error that is enough: the fitted entries are fitted further than that
+
+
+@final
+class Completion(AbstractTask):
+    """Some entries of an array; the error is over those held out, or over all observed ones.
+
+    Parameters
+    ----------
+    train
+        The entries that are fitted.
+    test
+        The entries held out, or None: then the error is the one over `train`, which a larger
+        network can always lower without predicting anything better.
+    modes
+        Mode name -> size.
+    ridge
+        See `tnet.ALS`; None chooses one for each fit without a start.
+    about
+        What run.json says of how entries are held out.
+
+    Examples
+    --------
+    >>> x = np.outer([1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
+    >>> x[0, 0] = np.nan
+    >>> task = completion(x, {"a": 3, "b": 3})
+    >>> task.error_of.name, float(task.x[0, 0]), float(task.x[2, 2])
+    ('OBSERVED', 0.0, 6.0)
+    """
+
+    def __init__(
+        self,
+        train: Entries,
+        test: Entries | None,
+        modes: Mapping[str, int],
+        *,
+        ridge: float | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._train, self._test, self._modes = train, test, dict(modes)
+        self._ridge, self._about = ridge, dict(about or {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        gone = {"x", "observed"}  # made again where they are needed
+        return {name: value for name, value in self.__dict__.items() if name not in gone}
+
+    @property
+    def train(self) -> Entries:
+        """The entries that are fitted."""
+        return self._train
+
+    @property
+    def test(self) -> Entries | None:
+        """The entries held out."""
+        return self._test
+
+    @cached_property
+    def x(self) -> Array:
+        """The fitted entries as a dense array, zero elsewhere."""
+        return self._scattered(self._train.values)
+
+    @property
+    def modes(self) -> Mapping[str, int]:
+        """Mode name -> size."""
+        return self._modes
+
+    @cached_property
+    def norm(self) -> float:
+        """The Frobenius norm of the fitted entries."""
+        return self._train.norm
+
+    @property
+    def like(self) -> Array:
+        """The values of the fitted entries."""
+        return self._train.values
+
+    @property
+    def complete(self) -> bool:
+        """Never."""
+        return False
+
+    @cached_property
+    def observed(self) -> Array | None:
+        """One at the fitted entries, zero elsewhere."""
+        xp: Any = namespace(self.like)
+        return self._scattered(xp.ones_like(self.like))
+
+    @property
+    def error_of(self) -> ErrorOf:
+        """Held-out entries if there are any."""
+        return ErrorOf.OBSERVED if self._test is None else ErrorOf.HELD_OUT
+
+    def require_complete(self, who: str) -> None:
+        """Raise.
+
+        Raises
+        ------
+        NonFiniteError
+            Always; the message names the first entry that is missing.
+        """
+        place = _first_missing(self._train)
+        missing = math.prod(self._modes.values()) - self._train.count
+        raise NonFiniteError(
+            f"{who} needs every entry, and the one at {place} is missing (or held out), as are "
+            f"{missing - 1:,} more; take a method that completes (Greedy, RandomSearch), or "
+            "fill them in."
+        )
+
+    def spectra(self) -> CutSpectra:
+        """Return spectra that bound nothing: unfoldings with holes have none."""
+        return no_spectra(self.like, tuple(self._modes))
+
+    def fit(self, job: FitJob) -> Fitted:
+        """Fit the observed entries by regularised alternating least squares.
+
+        Where entries are held out, the result is never worse over them than the start.
+        """
+        tol = job.enough if self._test is None else FURTHER * job.enough
+        options = tnet.ALS(
+            tol=min(max(tol, 0.0), 0.999),
+            restarts=max(1, job.restarts),
+            probe=max(1, job.sweeps),
+            polish=0,
+            ridge=self._ridge,
+        )
+        found = tnet.fit(
+            self._train,
+            job.structure,
+            held_out=self._test,
+            start=job.start,
+            rng=job.generator(),
+            options=options,
+        )
+        error = found.error if found.held_out_error is None else found.held_out_error
+        net = found.network
+        if job.start is not None and (before := self.error(job.start)) <= error:
+            net, error = job.start, before
+        certificate = Certificate(error=error, kind=ErrorKind.ESTIMATE)
+        return Fitted(
+            network=replace(net, certificate=certificate),
+            error=error,
+            sweeps=found.sweeps,
+            source=Source.FIT,
+        )
+
+    def error(self, net: Network) -> float:
+        """Return the relative error over the held-out entries, or over the observed ones."""
+        entries = self._train if self._test is None else self._test
+        return _relative(self._missed(net, entries), entries.norm)
+
+    def residual(self, net: Network) -> Array:
+        """Return the fitted entries less the network, zero elsewhere."""
+        return self._scattered(self._missed(net, self._train))
+
+    def fingerprint(self) -> str:
+        """Return the digest of indices and values, of what is fitted and what is held out."""
+        digest = hashlib.sha256(repr(sorted(self._modes.items())).encode())
+        for entries in (self._train, self._test):
+            if entries is not None:
+                digest.update(arrays_.dtype_name(entries.values).encode())
+                digest.update(np.ascontiguousarray(entries.indices).tobytes())
+                digest.update(np.ascontiguousarray(arrays_.to_numpy(entries.values)).tobytes())
+        return digest.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ridge, the number of entries and how some are held out."""
+        counts = {"fitted": self._train.count, "tested": self._test.count if self._test else 0}
+        error_of = self.error_of.name.lower()
+        return {
+            "name": "completion",
+            "ridge": self._ridge,
+            **counts,
+            "error_of": error_of,
+            **self._about,
+        }
+
+    def _missed(self, net: Network, entries: Entries) -> Array:
+        values: Any = entries.values
+        if set(net.structure.modes) == set(self._modes):
+            order = [list(self._modes).index(mode) for mode in net.structure.modes]
+            found: Array = values - tnet.evaluate(net, entries.indices[:, order])
+            return found
+        raise ShapeError(f"the network has modes {net.structure.modes}, not {list(self._modes)}.")
+
+    def _scattered(self, values: Array) -> Array:
+        host = np.zeros(self._train.shape, dtype=arrays_.to_numpy(values).dtype)
+        host[tuple(self._train.indices.T)] = arrays_.to_numpy(values)
+        dense: Array = beside(host, values)
+        return dense
+
+
+def completion(
+    x: Array | Entries,
+    modes: Mapping[str, int],
+    *,
+    mask: Array | None = None,
+    held_out: float | Array | Entries | None = None,
+    ridge: float | None = None,
+    seed: int = 0,
+) -> Completion:
+    """Return the task of predicting missing entries.
+
+    Parameters
+    ----------
+    x
+        An array with NaN where an entry is missing, or the observed `Entries`.
+    modes
+        Mode name -> size.
+    mask
+        True where an entry is known; elsewhere `x` is not read.
+    held_out
+        What is not fitted but predicted: a fraction of the observed entries, drawn from `seed`,
+        or a mask, or `Entries`.
+    ridge
+        See `tnet.ALS`.
+    seed
+        For the entries that are held out.
+
+    Raises
+    ------
+    InputError
+        A fraction outside (0, 1), or one that leaves nothing to fit or to hold out.
+    NonFiniteError
+        An observed entry is infinite.
+    ShapeError
+        Shapes that do not fit.
+    """
+    entries, aside = _read(x, mask, held_out)
+    if entries.shape != tuple(modes.values()):
+        raise ShapeError(f"the entries are of shape {entries.shape}, the modes {dict(modes)}.")
+    about: dict[str, Any] = {"held_out": None if held_out is None else "given"}
+    if isinstance(held_out, float):
+        entries, aside = _drawn(entries, held_out, seed)
+        about["held_out"] = held_out
+    return Completion(entries, aside, modes, ridge=ridge, about=about)
+
+
+def _read(
+    x: Array | Entries, mask: Array | None, held_out: float | Array | Entries | None
+) -> tuple[Entries, Entries | None]:
+    """Return the entries to fit, and those held out where they are given one by one."""
+    if isinstance(x, Entries):
+        if mask is not None or not (held_out is None or isinstance(held_out, (float, Entries))):
+            raise InputError(
+                "`Entries` take no `mask`, and `held_out` as a fraction or `Entries` as well."
+            )
+        return x, held_out if isinstance(held_out, Entries) else None
+    if isinstance(held_out, Entries):
+        raise InputError("`held_out` is a fraction or a mask unless x is `Entries`.")
+    aside: Entries | None = None
+    known = None if mask is None else checked_mask(mask, x)
+    if held_out is not None and not isinstance(held_out, float):
+        chosen = checked_mask(held_out, x)
+        aside = observed(x, chosen if known is None else chosen & known, always=True)
+        known = ~chosen if known is None else known & ~chosen
+    entries = observed(x, known, always=True)
+    assert entries is not None
+    return entries, aside
+
+
+def _drawn(entries: Entries, fraction: float, seed: int) -> tuple[Entries, Entries]:
+    """Put a fraction of the entries aside, at least one of them, leaving at least one."""
+    if not 0.0 < fraction < 1.0:
+        raise InputError(
+            f"`held_out` as a fraction of the observed entries lies in (0, 1), got {fraction}."
+        )
+    if entries.count < 2:
+        raise InputError("a single observed entry leaves nothing to hold out.")
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, 1], dtype=np.uint64)))
+    count = min(max(1, round(fraction * entries.count)), entries.count - 1)
+    order = rng.permutation(entries.count)
+    return entries.take(np.sort(order[count:])), entries.take(np.sort(order[:count]))
+
+
+def _relative(missed: Array, norm: float) -> float:
+    error = float(namespace(missed).linalg.vector_norm(missed))
+    return error / norm if norm else error
+
+
+def _first_missing(entries: Entries) -> tuple[int, ...]:
+    """Return the first place, in C order, that no entry has."""
+    flat = np.unique(np.ravel_multi_index(tuple(entries.indices.T), entries.shape))
+    gaps = np.flatnonzero(flat != np.arange(len(flat)))
+    place = int(gaps[0]) if len(gaps) else len(flat)
+    if place >= math.prod(entries.shape):
+        place = 0  # every entry is there, in coordinate form
+    return tuple(int(k) for k in np.unravel_index(place, entries.shape))
