@@ -127,13 +127,13 @@ class RunFolder:
         fields = {**evaluation.to_dict(), "network": place, "best": best}
         self._journal.append("evaluation", {**fields, "session": self._session})
 
-    def save_best(self, best: Candidate, net: Network, pareto: Sequence[Candidate]) -> None:
-        """Write best/ if it changed and was not written a moment ago."""
-        if time.monotonic() - self._when >= SECONDS_BETWEEN_BEST:
-            self._save(best, net, pareto, {})
+    @property
+    def best_is_due(self) -> bool:
+        """Whether best/ was not written a moment ago."""
+        return time.monotonic() - self._when >= SECONDS_BETWEEN_BEST
 
-    def save_now(self, best: Candidate, net: Network, pareto: Sequence[Candidate]) -> None:
-        """Write best/, at the end of a session that an exception ends."""
+    def save_best(self, best: Candidate, net: Network, pareto: Sequence[Candidate]) -> None:
+        """Write best/ in the midst of a session, or where an exception ends it."""
         self._save(best, net, pareto, {})
 
     def end(

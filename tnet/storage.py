@@ -13,8 +13,9 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -100,6 +101,18 @@ def save(path: str | os.PathLike[str], net: Network, *, history: Sequence[str] =
     ...     load(Path(folder) / "a.tnet").to_dense()
     array([3., 4.])
     """
+    write: Callable[[BinaryIO], None] = partial(write_network, net=net, history=history)
+    atomic.write_with(path, write, check=_verify)
+
+
+def write_network(stream: BinaryIO, net: Network, *, history: Sequence[str] = ()) -> None:
+    """Write to an open file what `save` writes, without flushing it to the disk.
+
+    Raises
+    ------
+    InputError, OSError
+        As `save`.
+    """
     texts = checked_history(history)
     if RESERVED in net.structure.legs:
         raise StructureError(
@@ -107,17 +120,13 @@ def save(path: str | os.PathLike[str], net: Network, *, history: Sequence[str] =
         )
     record = Record(net.structure, net.dtype, net.center, net.certificate, texts)
     blank = build_header(record, "0" * 64)  # checks the limits before anything is written
-
-    def write(stream: BinaryIO) -> None:
-        digest = hashlib.sha256(digest_seed(record))
-        stream.write(blank)
-        for block in _payload(net):
-            stream.write(block)
-            digest.update(block)
-        stream.seek(0)
-        stream.write(build_header(record, digest.hexdigest()))
-
-    atomic.write_with(path, write, check=_verify)
+    digest = hashlib.sha256(digest_seed(record))
+    stream.write(blank)
+    for block in _payload(net):
+        stream.write(block)
+        digest.update(block)
+    stream.seek(0)
+    stream.write(build_header(record, digest.hexdigest()))
 
 
 def load(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 def in_order(
-    call: Callable[[int], T],
-    tasks: Sequence[int],
+    call: Callable[[S], T],
+    tasks: Iterable[S],
     workers: int,
     window: int,
     abort: Callable[[], None] = lambda: None,
@@ -24,7 +25,7 @@ def in_order(
     call
         Called in `workers` threads; with no workers, here, one task after the other.
     tasks
-        The arguments.
+        The arguments; each is asked for when there is room for it, in the caller's own thread.
     workers
         Number of threads.
     window
