@@ -1,0 +1,1 @@
+"""What a search looks through: ranks, arrangements of the modes, graphs; and moves between them."""
