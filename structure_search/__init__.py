@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from contraction._lazy import attach
 
 if TYPE_CHECKING:
+    from structure_search.estimator import StructureSearch as StructureSearch
     from structure_search.journal import RunRecord as RunRecord
     from structure_search.journal import read_run as read_run
     from structure_search.methods.base import AbstractMethod as AbstractMethod
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from structure_search.methods.base import Problem as Problem
     from structure_search.methods.base import Proposal as Proposal
     from structure_search.methods.core_shape import CoreShape as CoreShape
+    from structure_search.methods.cut_rank import CutRank as CutRank
+    from structure_search.methods.cut_rank_levels import cut_rank_bound as cut_rank_bound
+    from structure_search.methods.cut_rank_levels import cut_rank_start as cut_rank_start
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
@@ -38,9 +42,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "structure_search.estimator": ["StructureSearch"],
         "structure_search.journal": ["RunRecord", "read_run"],
         "structure_search.methods.base": ["AbstractMethod", "Answer", "Problem", "Proposal"],
         "structure_search.methods.core_shape": ["CoreShape"],
+        "structure_search.methods.cut_rank": ["CutRank"],
+        "structure_search.methods.cut_rank_levels": ["cut_rank_bound", "cut_rank_start"],
         "structure_search.methods.greedy": ["Greedy"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
