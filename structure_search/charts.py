@@ -25,7 +25,7 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 --c1:#f0975c;--c2:#66c794;--c3:#c493dc;--c4:#f07f79;--c5:#75849a;--c6:#4fc4c6;--c7:#e3c44a;
 --c8:#ef8fc0;--c9:#b9a18f;--paper:#161c23}}
 .chart text{font-size:12px;fill:var(--soft)}
-.chart .strong{fill:var(--ink);font-weight:600}
+.chart .strong{fill:var(--ink);font-weight:600}.chart .onmark{fill:var(--paper);font-weight:600}
 .chart .grid{stroke:var(--grid);stroke-width:1}
 .chart .axis{stroke:var(--soft);stroke-width:1}
 .chart .guide{stroke:var(--c4);stroke-width:1;stroke-dasharray:5 4}

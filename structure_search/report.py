@@ -8,19 +8,30 @@ same bytes.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from contraction import atomic
 from structure_search import page
 from structure_search.charts import escape
+from structure_search.contraction_cost import contraction_cost, cost_figures
 from structure_search.figures import Best, Figure, best_of, figures_of, fixed_name, thinned
 from structure_search.journal import RunRecord, read_run
-from structure_search.results import Source
+from structure_search.rank_map import rank_figure
+from structure_search.report_parts import (
+    completion_section,
+    contraction_section,
+    counts,
+    environment_section,
+    error_words,
+    evaluator_section,
+    goal_text,
+    search_section,
+    task_of,
+)
 from structure_search.screen import ENDED, resume_command
 from tnet.text_drawing import draw_text
 
@@ -28,9 +39,12 @@ LAYOUT = (  # section title -> the figures in it, in order
     ("Network", ("network",)),
     ("Error against parameters", ("front",)),
     ("Search", ("trace", "trace-time", "size")),
+    ("Ranks", ("ranks",)),
     ("Singular values", ("spectra-modes", "spectra-bonds")),
     ("Where the error sits", ("mode-error", "slice-error")),
 )
+
+COSTS = ("contraction-flops", "contraction-memory")
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
@@ -46,7 +60,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         The folder cannot be written to.
     """
     run = read_run(folder)
-    figures = figures_of(run)
+    figures = all_figures(run)
     store = run.folder / "figures"
     store.mkdir(exist_ok=True)
     for figure in figures:
@@ -56,14 +70,26 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
+def all_figures(run: RunRecord) -> list[Figure]:
+    """Return every figure of a run that has something to show."""
+    ranks = rank_figure(run)
+    costs = cost_figures(contraction_cost(run, best_of(run)))
+    return [*figures_of(run), *([] if ranks is None else [ranks]), *costs]
+
+
 def report_html(run: RunRecord, figures: Sequence[Figure] | None = None) -> str:
     """Return the page of a run as text; nothing is written."""
-    figures = figures_of(run) if figures is None else figures
+    figures = all_figures(run) if figures is None else figures
     best = best_of(run)
     source = str(_input(run).get("source") or _input(run).get("path") or "data")
+    cost = contraction_cost(run, best)
+    costs = [figure for figure in figures if figure.name in COSTS]
     parts = [
         _headline(run, best),
         *_sections(run, best, figures),
+        contraction_section(run, cost, costs, -1 if best is None else best.index),
+        completion_section(run),
+        search_section(run),
         evaluator_section(run),
         environment_section(run),
     ]
@@ -91,31 +117,31 @@ def document(run: RunRecord) -> dict[str, Any]:
         "counts": counts(run),
         "pareto": [dict(row) for row in run.pareto],
         "baselines": [dict(row) for row in run.baselines],
+        "goal": goal_text(run),
+        "error_of": error_words(run),
+        "task": dict(task_of(run)),
+        "contraction": None if (cost := contraction_cost(run, best)) is None else cost.to_dict(),
         "spectra": {group: dict(values) for group, values in run.spectra.items()},
         "evaluations": {
             "columns": ["index", "num_params", "error", "elapsed", "source", "label"],
             "total": len(run.evaluations),
             "rows": [
-                [e.index, e.num_params, _finite(e.error), e.elapsed, e.source.value, e.label]
+                [
+                    e.index,
+                    e.num_params,
+                    e.error if math.isfinite(e.error) else None,
+                    e.elapsed,
+                    e.source.value,
+                    e.label,
+                ]
                 for e in thinned(run)
             ],
         },
     }
 
 
-def counts(run: RunRecord) -> dict[str, int]:
-    """Return how many evaluations there were of each source, and the sweeps of all."""
-    found = {source.value: 0 for source in Source}
-    for e in run.evaluations:
-        found[e.source.value] += 1
-    return {
-        "requested": len(run.evaluations),
-        **found,
-        "sweeps": sum(e.sweeps for e in run.evaluations),
-    }
-
-
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold: None for infinity."""
     return value if math.isfinite(value) else None
 
 
@@ -170,6 +196,8 @@ def _seed(run: RunRecord) -> str:
 def _error_note(run: RunRecord, best: Best) -> str:
     """Say what kind of figure the error is: it is never left open."""
     kind = str(run.metrics.get("error_kind") or run.metrics.get("kind") or "measured")
+    over = str(task_of(run).get("error_of", "all")).lower()
+    kind += "" if over == "all" else f", {over.replace('_', '-')} entries"
     goal = run.settings["objective"].get("tol")
     allowed = f", {goal:g} allowed" if goal else ""
     return f"{kind}{allowed}"
@@ -211,38 +239,3 @@ def _comparison(run: RunRecord, best: Best | None) -> str:
         for name, count, error, seconds in rows
     ]
     return page.table(head, cells, marked="best found")
-
-
-def evaluator_section(run: RunRecord) -> str:
-    """Return how many evaluations there were of each kind, as HTML."""
-    found = counts(run)
-    names = {
-        "requested": "structures asked for",
-        "fit": "fitted",
-        "exact": "factorised directly",
-        "cache": "known already",
-        "bound": "ruled out by a bound, not fitted",
-        "failed": "failed",
-        "sweeps": "sweeps of all fits",
-    }
-    rows = [(text, f"{found[key]:,}") for key, text in names.items()]
-    return page.section("Evaluations", page.table(("what", "number"), rows))
-
-
-def environment_section(run: RunRecord) -> str:
-    """Return run.json as a table of HTML."""
-    rows = []
-    for key, value in run.config.items():
-        if isinstance(value, Mapping):
-            rows += [(f"{key}.{name}", _plain(item)) for name, item in value.items()]
-        elif value is not None:
-            rows.append((key, _plain(value)))
-    table = page.table(("what", "value"), rows)
-    return page.section("Environment", f"<div class=facts>{table}</div>")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import contraction
 from contraction.arrays import Array, to_numpy
 from contraction.errors import CheckpointError, ShapeError
 from structure_search.journal import BEST, write_json
@@ -54,15 +56,21 @@ def slice_errors(net: Network, x: Array) -> dict[str, list[float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """The errors of slices of one network of a run: `index` is the evaluation that found it."""
+    """The errors of slices of one network of a run, and the memory that forming it took.
+
+    `index` is the evaluation that found the network, `peak` the most bytes that were allocated
+    at once beside it, where that was seen.
+    """
 
     index: int
     slices: Mapping[str, Sequence[float]] = field(repr=False)
+    peak: int | None = None
 
 
 def write_residuals(folder: Path, net: Network, x: Array, *, index: int) -> None:
     """Write best/residual.json for the report; `net` was found by evaluation `index`."""
-    write_json(folder / BEST / RESIDUAL, {"index": index, "slices": slice_errors(net, x)})
+    found = {"index": index, "slices": slice_errors(net, x), "peak_bytes": observed_peak(net)}
+    write_json(folder / BEST / RESIDUAL, found)
 
 
 def read_residuals(folder: Path) -> Residuals | None:
@@ -78,6 +86,35 @@ def read_residuals(folder: Path) -> Residuals | None:
         return None
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return Residuals(index=int(known["index"]), slices=dict(known["slices"]))
+        peak = known.get("peak_bytes")
+        return Residuals(
+            index=int(known["index"]),
+            slices=dict(known["slices"]),
+            peak=None if peak is None else int(peak),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}; delete it.") from error
+
+
+def observed_peak(net: Network) -> int | None:
+    """Form the full tensor, and return the most bytes that were allocated at once.
+
+    As tracemalloc sees NumPy; None where the arrays are of another library, or something else
+    is tracing.
+    """
+    if tracemalloc.is_tracing():
+        return None
+    plan = contraction.plan(net.structure.spec(), objective="flops")
+    arrays: list[Any] = list(net.arrays.values())
+    if any(type(array).__module__ != "numpy" for array in arrays):
+        return None
+    plan.run(arrays)  # once before, for what is made only once
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        plan.run(arrays)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak - before

@@ -65,6 +65,7 @@ ENDED = {  # outcome -> why a search ended, in plain words
     "REACHED": "the method has nothing better to propose",
     "EXHAUSTED": "the method has nothing more to propose; allow a larger error or more "
     "parameters, or try another --method",
+    "CONVERGED": "no better network for as many evaluations as --patience says",
     "BUDGET": "the evaluations are used up",
     "TIME": "the time is used up",
     "INTERRUPTED": "stopped by the user",
@@ -82,7 +83,7 @@ def advice(outcome: Outcome, *, run: str | None, done: int) -> str:
     "the evaluations are used up; continue with: tnet resume 'my run' --budget +50"
     """
     why = ENDED[outcome.name]
-    if outcome.name in ("REACHED", "EXHAUSTED"):
+    if outcome.name in ("REACHED", "EXHAUSTED", "CONVERGED"):
         return why
     if run is None:
         return f"{why}; with --run DIR a search can be continued"

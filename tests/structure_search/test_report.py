@@ -115,9 +115,10 @@ def test_the_page_is_well_formed_and_has_every_section(run):
     page = write_report(run).read_text(encoding="utf-8")
     found = parsed(page)
     for title in ("Network", "Error against parameters", "Search", "Singular values",
-                  "Where the error sits", "Evaluations", "Environment"):  # fmt: skip
+                  "Where the error sits", "Ranks", "Contraction to the full tensor",
+                  "Goal and method", "Evaluations", "Environment"):  # fmt: skip
         assert f"<h2>{title}</h2>" in page
-    assert found.seen["svg"] == 8
+    assert found.seen["svg"] == 11
     assert "tnet resume" in page
     assert "TT-SVD" in found.data["text"]
     assert len(page.encode()) < 2e6
