@@ -176,7 +176,7 @@ class CutSpectra:
                 wide = front.reshape(front.shape[0], -1)
                 if wide.shape[1] < wide.shape[0]:
                     continue
-                left, values, _ = np.linalg.svd(np.linalg.qr(wide.T, mode="r").T)
+                left, values, _ = np.linalg.svd(_triangular(wide.T).T)
                 rank = max(1, int(np.count_nonzero(values > 0.01 * eps(self._x))))
                 small = (left[:, :rank].conj().T @ wide).reshape(rank, *front.shape[1:])
                 core = np.moveaxis(small, 0, k)
@@ -184,10 +184,15 @@ class CutSpectra:
         return self._core
 
 
+def _triangular(tall: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    found: Any = np.linalg.qr(tall, mode="r")  # an array, in this mode
+    return np.asarray(found)
+
+
 def _singular_values(matrix: np.ndarray[Any, Any]) -> Float:
     tall = matrix.T if matrix.shape[0] < matrix.shape[1] else matrix
     if tall.shape[0] > 1.2 * tall.shape[1]:
-        tall = np.linalg.qr(tall, mode="r")
+        tall = _triangular(tall)
     values: Float = np.linalg.svd(tall, compute_uv=False)
     return values
 

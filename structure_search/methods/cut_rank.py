@@ -1,0 +1,237 @@
+"""CutRank: the bonds of a network, read off the ranks of all cuts of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, final
+
+from contraction.truncation import check_rank
+from structure_search.canonical import canonical_key
+from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
+from structure_search.methods.cut_rank_graphs import Budget, graphs
+from structure_search.methods.cut_rank_levels import (
+    levels,
+    smallest_allowed,
+    tree_within,
+    violated,
+)
+from structure_search.methods.cut_rank_table import CutRanks
+from structure_search.methods.cut_rank_trees import smallest_tree
+from structure_search.methods.moves import distinct, lowered
+from structure_search.objectives import RelativeError
+from tnet.als.start import carried_over
+from tnet.structure import Structure
+
+Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
+Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
+PARTS = 8  # searches for graphs that share the boxes: none may take them all
+AGAIN = 4  # times the starts of a fit that missed, though its graph agrees with all cuts
+SWEPT_LEVELS = (0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.02, 0.01, 1e-3, 1e-4)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CutRank(AbstractMethod):
+    """The smallest networks whose minimum cuts have the ranks of the data.
+
+    The rank of an unfolding of a generic network is the minimum cut of its graph, of which the
+    modes themselves may be cut as well. Ranks are counted above the edge of white noise, at the
+    level that the data show and then at ever lower shares of the tolerance; the graphs that
+    agree with all of them are listed, smallest first, without and with nodes that have no mode,
+    and fitted in that order until one is within the tolerance. Where none agrees, a few cuts
+    may be wider than their counted rank (small singular values of the signal lie under the
+    noise), one more at a time. For trees every number of nodes without a mode is covered.
+
+    On data that no such graph explains, the smallest tree whose direct factorisation is within
+    the tolerance is taken. In any case ranks are lowered in the end as far as fits allow.
+
+    With another objective than `RelativeError` this is done for a row of tolerances.
+
+    Minimum cuts and ranks: Cui, Freedman, Sattath, Stong, Minton, J. Math. Phys. 57 (2016),
+    062206; the lower bound holds for all data, the equality for generic networks alone.
+
+    Parameters
+    ----------
+    most_hubs
+        Most nodes without a mode in graphs with loops (trees may have more).
+    boxes
+        Work of all searches over graphs, about 0.1 ms each.
+    slack
+        Most cuts that may be wider than their rank.
+    fits
+        Most fits at one level, for one number of nodes without a mode.
+    sweeps, restarts
+        Effort of each fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tnet
+    >>> from structure_search import search
+    >>> ring = tnet.tensor_ring((4, 4, 4, 4), (2, 2, 2, 2))
+    >>> x = tnet.contract(tnet.random_network(ring, rng=np.random.default_rng(0)))
+    >>> goal = RelativeError(tol=1e-4)
+    >>> found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(1))
+    >>> found.best.num_params, ring.num_params
+    (64, 64)
+    """
+
+    needs_every_entry: ClassVar[bool] = True
+
+    most_hubs: int = 1
+    boxes: int = 20000
+    slack: int = 2
+    fits: int = 4
+    sweeps: int = 40
+    restarts: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("boxes", "fits", "sweeps", "restarts"):
+            check_rank(getattr(self, name), name)
+        for name in ("most_hubs", "slack"):
+            check_rank(getattr(self, name), name, least=0)
+
+    def default_objective(self) -> None:
+        """Return None: a tolerance, or what to weigh, has to be given."""
+
+    def propose(self, problem: Problem) -> Proposals:
+        """Yield one structure at a time."""
+        goal = problem.objective
+        if isinstance(goal, RelativeError):
+            yield from _Run(self, problem, goal.tol).all()
+            return
+        for tol in SWEPT_LEVELS:
+            if tol < goal.enough:
+                break
+            best = yield from _Run(self, problem, tol).quick()
+            if best is not None and not goal.allows(best.evaluation.structure):
+                break
+
+
+class _Run:
+    """The search for one tolerance."""
+
+    def __init__(self, method: CutRank, problem: Problem, tol: float) -> None:
+        self._method, self._problem, self._tol = method, problem, tol
+        self._budget = Budget(method.boxes)
+        self._answers: dict[tuple[str, int], Answer] = {}
+        self._best: Answer | None = None
+        self._dense = math.prod(problem.modes.values())
+
+    def all(self) -> Stage:
+        """Yield the graphs that agree with the cuts; then what is sure; then lower ranks."""
+        explained = yield from self._explained()
+        if not explained:
+            yield from self._sure()
+        if self._best is not None:
+            yield from self._lower()
+        return self._best
+
+    def quick(self) -> Stage:
+        """Yield one structure for the tolerance."""
+        return (yield from self._sure())
+
+    def _explained(self) -> Generator[Sequence[Proposal], Sequence[Answer], bool]:
+        """Yield graphs level by level; tell whether one agrees with the cuts of its level."""
+        problem = self._problem
+        first, *others = levels(problem.spectra, problem.modes, self._tol)
+        allowed = range(self._method.slack + 1)
+        # the level that the data show comes first: where noise is counted, many graphs agree
+        rungs = [(first, slack) for slack in allowed]
+        rungs += [(ranks, slack) for slack in allowed for ranks in others]
+        for ranks, slack in rungs:
+            yield from self._level(ranks, 0, slack)
+            agrees = self._agrees(ranks, slack)
+            if agrees or (ranks is first and not slack):
+                for hubs in range(1, self._method.most_hubs + 1):
+                    yield from self._level(ranks, hubs, slack)
+            if agrees or self._agrees(ranks, slack):
+                return True
+        return False
+
+    def _agrees(self, ranks: CutRanks, slack: int) -> bool:
+        best = self._best
+        return best is not None and violated(best.evaluation.structure, ranks) <= slack
+
+    def _level(self, ranks: CutRanks, hubs: int, slack: int) -> Stage:
+        """Yield the graphs of one set of ranks that are smaller than the best so far."""
+        tree = None if hubs else smallest_tree(ranks)
+        cap = self._cap() if tree is None else min(self._cap(), tree.num_params - 1)
+        budget = self._budget.part(self._method.boxes // PARTS)
+        found = graphs(ranks.exact, hubs=hubs, cap=cap, slack=slack, budget=budget)
+        for number, graph in zip(range(self._method.fits), found, strict=False):
+            label = f"cuts, hubs {hubs}, slack {slack}"
+            answer = yield from self._try(graph.structure, label)
+            if answer.error > self._tol and not (hubs or slack or number):
+                # agrees with every cut, so it is worth more starts
+                answer = yield from self._try(graph.structure, "again", more=AGAIN)
+            if answer.error <= self._tol:
+                break
+        if tree is not None and tree.num_params <= self._cap():
+            yield from self._try(tree, "tree of cuts")
+        return self._best
+
+    def _cap(self) -> int:
+        return self._dense if self._best is None else self._best.evaluation.num_params - 1
+
+    def _try(self, structure: Structure, label: str, more: int = 1) -> Try:
+        """Yield one structure, unless it was fitted before with as many starts."""
+        key = (canonical_key(structure), more)
+        if key not in self._answers:
+            (answer,) = yield [
+                Proposal(
+                    structure=structure,
+                    sweeps=self._method.sweeps,
+                    restarts=self._method.restarts * more,
+                    useful=self._tol,
+                    label=label,
+                )
+            ]
+            self._answers[key] = answer
+            if answer.error <= self._tol and answer.evaluation.num_params <= self._cap():
+                self._best = answer
+        return self._answers[key]
+
+    def _sure(self) -> Stage:
+        """Yield a structure that is certainly within the tolerance."""
+        problem = self._problem
+        structure = tree_within(problem.spectra, problem.modes, self._tol)
+        if structure is None:
+            structure = smallest_allowed(
+                problem.spectra, problem.modes, self._tol, boxes=self._method.boxes
+            )
+        if self._best is None or structure.num_params <= self._cap():
+            yield from self._try(structure, "surely within")
+        return self._best
+
+    def _lower(self) -> Stage:
+        """Lower ranks as long as fits stay within the tolerance."""
+        failed: set[str] = set()
+        problem = self._problem
+        while self._best is not None:
+            now, net = self._best, self._best.network
+            if net is None:
+                return now
+            for move in distinct(lowered(now.evaluation.structure), failed):
+                failed.add(canonical_key(move.structure))
+                if problem.spectra.rules_out(move.structure, self._tol):
+                    continue
+                start = carried_over(net, move.structure, rng=problem.rng)
+                (answer,) = yield [
+                    Proposal(
+                        structure=move.structure,
+                        start=start,
+                        sweeps=self._method.sweeps,
+                        useful=self._tol,
+                        parent=now.request,
+                        label=move.label,
+                    )
+                ]
+                if answer.error <= self._tol:
+                    self._best = answer
+                    break
+            if self._best is now:
+                return now
+        return self._best

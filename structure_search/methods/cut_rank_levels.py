@@ -1,0 +1,216 @@
+"""Levels at which ranks are read off the spectra, and what follows from them without a fit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from contraction.errors import InputError
+from contraction.truncation import check_rank, check_tol
+from structure_search.bounds import CutSpectra
+from structure_search.methods.cut_rank_graphs import Budget, graphs, least_params
+from structure_search.methods.cut_rank_table import (
+    CLOSE,
+    CutRanks,
+    canonical_side,
+    cut_ranks,
+    rows_of,
+    structure_cuts,
+)
+from structure_search.methods.cut_rank_trees import TREES_UP_TO, share, smallest_tree
+from tnet.structure import Structure
+
+LEVELS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1, 0.01, 0.001)  # of the tolerance, assumed to be noise
+ROUNDING = 1e-13  # relative noise that data in double precision have at least
+ALL_SIDES_UP_TO = TREES_UP_TO
+WIDEST_SAMPLE = 128  # rows of the cuts that are looked at where there are too many for all
+NO_LIMIT = 2**40
+
+
+def noise_of(spectra: CutSpectra, modes: Mapping[str, int], sides: Sequence[int]) -> float:
+    """Estimate the relative norm of white noise in the data, from above.
+
+    The least singular value of rows x columns entries of white noise is about
+    sqrt(columns) - sqrt(rows) standard deviations (Bai, Yin, Ann. Probab. 21 (1993), 1275-1294);
+    a signal of full rank makes it larger, so the least over the oblong cuts is taken.
+    """
+    total = math.prod(modes.values())
+    found = math.inf
+    for side in sides:
+        values = spectra.exact_values(rows_of(side, tuple(modes)))
+        if values is None:
+            continue
+        gap = math.sqrt(total / len(values)) - math.sqrt(len(values))
+        if gap >= 1.0:
+            found = min(found, float(values[-1]) * math.sqrt(total) / gap)
+    return max(found, ROUNDING)
+
+
+def sides_to_look_at(modes: Mapping[str, int]) -> list[int]:
+    """Return all cuts of up to eight modes; of more, those around few modes and of few rows."""
+    order = len(modes)
+    if order <= ALL_SIDES_UP_TO:
+        return list(range(1, 1 << (order - 1)))
+    sizes = list(modes.values())
+    found = set()
+    for count in (1, 2, 3):
+        for chosen in itertools.combinations(range(order), count):
+            if math.prod(sizes[n] for n in chosen) <= WIDEST_SAMPLE or count == 1:
+                found.add(canonical_side(sum(1 << n for n in chosen), order))
+    return sorted(found)
+
+
+def levels(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Iterator[CutRanks]:
+    """Yield the ranks of the cuts at ever lower levels of noise, each set once.
+
+    First at the level that the data show, then at shares of the tolerance.
+    """
+    sides = sides_to_look_at(modes)
+    seen: list[Mapping[int, int]] = []
+    shown = min(noise_of(spectra, modes, sides), max(tol, ROUNDING))
+    for noise in [shown, *(max(part * tol, ROUNDING) for part in LEVELS)]:
+        ranks = with_neighbours(spectra, cut_ranks(spectra, modes, sides, tol=tol, noise=noise))
+        if ranks.most not in seen:
+            seen.append(ranks.most)
+            yield ranks
+
+
+def with_neighbours(spectra: CutSpectra, ranks: CutRanks) -> CutRanks:
+    """Return the ranks."""
+    return ranks
+
+
+def violated(structure: Structure, ranks: CutRanks) -> int:
+    """Return how many cuts of a structure are wider than the data's `most`."""
+    cuts = structure_cuts(structure.permuted(tuple(ranks.modes)))
+    return sum(cuts[side] > math.log(most) + CLOSE for side, most in ranks.most.items())
+
+
+def tree_within(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Structure | None:
+    """Return the smallest tree whose direct factorisation is certainly within `tol`."""
+    sides = sides_to_look_at(modes)
+    least = cut_ranks(spectra, modes, sides, tol=share(tol, len(modes)), noise=ROUNDING).least
+    return smallest_tree(CutRanks(modes=modes, least=least, most=least))
+
+
+def only_least(ranks: CutRanks) -> CutRanks:
+    """Return the ranks without a limit from above: what is certain."""
+    return replace(ranks, most=dict.fromkeys(ranks.most, NO_LIMIT))
+
+
+def cut_rank_bound(
+    spectra: CutSpectra, modes: Mapping[str, int], tol: float, *, hubs: int = 0, boxes: int = 2000
+) -> int:
+    """Return a number of parameters that no network within `tol` can do with less than.
+
+    Holds for every network in which each mode has a node of its own and at most `hubs` nodes
+    have none, whatever its ranks: the product of the bonds across each cut is at least the rank
+    of the data there. It assumes nothing of the data.
+
+    Parameters
+    ----------
+    spectra
+        Singular values of the data.
+    modes
+        Mode name -> size, in the order of the axes.
+    tol
+        Relative error, not squared.
+    hubs
+        Most nodes without a mode.
+    boxes
+        Work, about 0.1 ms each; with less the bound is weaker, and holds as well.
+
+    Returns
+    -------
+    int
+        The lower bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tnet
+    >>> train = tnet.tensor_train((4, 4, 4), (2, 2))
+    >>> x = tnet.contract(tnet.random_network(train, rng=np.random.default_rng(0)))
+    >>> spectra = CutSpectra(x, train.modes, float(np.linalg.norm(x)))
+    >>> cut_rank_bound(spectra, dict.fromkeys(train.modes, 4), 1e-6)
+    32
+    """
+    check_tol(tol)
+    check_rank(boxes, "boxes")
+    check_rank(hubs, "hubs", least=0)
+    ranks = cut_ranks(spectra, modes, sides_to_look_at(modes), tol=tol, noise=ROUNDING)
+    return max(1, least_params(only_least(ranks), hubs=hubs, budget=Budget(boxes)))
+
+
+def cut_rank_start(
+    spectra: CutSpectra, modes: Mapping[str, int], tol: float, *, boxes: int = 2000
+) -> Structure:
+    """Return a structure to begin from, without a fit.
+
+    The smallest graph whose minimum cuts equal the ranks of the data, at the highest level of
+    noise at which there is one. That assumes that the data are a generic network plus white
+    noise. Where no graph does so, the smallest tree whose direct factorisation is within `tol`
+    (certain; up to eight modes), else the smallest graph that the ranks allow, which need not
+    reach `tol`.
+
+    Parameters
+    ----------
+    spectra, modes, tol, boxes
+        As for `cut_rank_bound`.
+
+    Returns
+    -------
+    Structure
+        Nodes ``v0``, ``v1``, ... hold the modes in order, ``h0``, ... hold none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tnet
+    >>> ring = tnet.tensor_ring((4, 4, 4, 4), (2, 2, 2, 2))
+    >>> x = tnet.contract(tnet.random_network(ring, rng=np.random.default_rng(0)))
+    >>> spectra = CutSpectra(x, ring.modes, float(np.linalg.norm(x)))
+    >>> dict(cut_rank_start(spectra, dict.fromkeys(ring.modes, 4), 1e-4).ranks)
+    {'v0-v1': 2, 'v0-v3': 2, 'v1-v2': 2, 'v2-v3': 2}
+    """
+    check_tol(tol)
+    check_rank(boxes, "boxes")
+    budget = Budget(boxes)
+    dense = math.prod(modes.values())
+    for ranks in levels(spectra, modes, tol):
+        tree = smallest_tree(ranks)
+        if tree is not None and violated(tree, ranks):
+            tree = None
+        cap = dense if tree is None else tree.num_params - 1
+        found = next(graphs(ranks.exact, hubs=0, cap=cap, slack=0, budget=budget), None)
+        if found is not None or tree is not None:
+            return tree if found is None else found.structure  # type: ignore[return-value]
+    sure = tree_within(spectra, modes, tol)
+    if sure is not None:
+        return sure
+    return smallest_allowed(spectra, modes, tol, boxes=boxes)
+
+
+def smallest_allowed(
+    spectra: CutSpectra, modes: Mapping[str, int], tol: float, *, boxes: int
+) -> Structure:
+    """Return the smallest graph found that has the ranks that `tol` asks for across all cuts.
+
+    Raises
+    ------
+    InputError
+        No graph with one node per mode has them within the size of the data.
+    """
+    ranks = cut_ranks(spectra, modes, sides_to_look_at(modes), tol=tol, noise=ROUNDING)
+    cap = sum(size * ranks.least.get(1 << n, size) for n, size in enumerate(ranks.sizes))
+    most = 4 * math.prod(modes.values())
+    while cap <= most:
+        found = next(
+            graphs(only_least(ranks), hubs=0, cap=cap, slack=0, budget=Budget(boxes)), None
+        )
+        if found is not None:
+            return found.structure
+        cap = int(1.2 * cap) + 1
+    raise InputError(f"no graph within {most} parameters has the ranks that {tol} asks for.")
