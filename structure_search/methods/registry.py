@@ -8,6 +8,7 @@ from typing import Any
 from contraction.errors import CheckpointError
 from structure_search.methods.base import AbstractMethod
 from structure_search.methods.core_shape import CoreShape
+from structure_search.methods.cut_rank import CutRank
 from structure_search.methods.greedy import Greedy
 from structure_search.methods.random_search import RandomSearch
 from structure_search.methods.reuse import Reuse
@@ -17,6 +18,7 @@ from structure_search.methods.tree_search import TreeSearch
 
 METHODS: Mapping[str, Any] = {
     "CoreShape": CoreShape,
+    "CutRank": CutRank,
     "Greedy": Greedy,
     "RandomSearch": RandomSearch,
     "Reuse": Reuse,

@@ -7,6 +7,7 @@ import tnet
 from contraction.errors import NonFiniteError, ShapeError
 from structure_search import (
     CoreShape,
+    CutRank,
     ErrorOf,
     Greedy,
     MaxParams,
@@ -26,6 +27,8 @@ CASES = {
     "greedy": (Greedy(), RelativeError(tol=0.05)),
     "greedy-budget": (Greedy(), MaxParams(params=60)),
     "core-shape": (CoreShape(max_params=60), None),
+    "cut-rank": (CutRank(), RelativeError(tol=0.05)),
+    "cut-rank-budget": (CutRank(), MaxParams(params=60)),
     "random": (RandomSearch(), RelativeError(tol=0.05)),
     "smallest-first": (SmallestFirst(keep=2), RelativeError(tol=0.05)),
     "tnale": (TnALE(max_rank=4), RelativeError(tol=0.05)),
