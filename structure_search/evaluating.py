@@ -1,4 +1,9 @@
-"""The evaluator: answers proposals from the journal, the cache, a bound or a fit, in that order.
+"""The evaluator: answers proposals with as little work as they allow.
+
+In this order: from the journal; from the cache, by a fit of an equal structure; from a fit of a
+structure that it contains, if that came near enough; by a lower bound on its error; not at all,
+if the fit would take too many operations; by a fit, which begins where the nearest structure
+ended if the method gives no start.
 
 A batch is answered in three steps. `settle` decides what each proposal needs, from the state at
 the beginning of the batch; the fits that are left are done by anyone, in any order, by
@@ -15,19 +20,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+
 from structure_search.bounds import CutSpectra
 from structure_search.canonical import canonical_key, charged, in_one_piece
 from structure_search.fitting import Fitted, conform
-from structure_search.methods.base import Answer, Proposal
+from structure_search.methods.base import Answer, Proposal, Warmth
+from structure_search.neighbours import Known, Neighbours
 from structure_search.objectives import AbstractObjective
 from structure_search.results import Counts, Evaluation, Source
 from structure_search.store import NetworkStore
 from structure_search.tasks.base import AbstractTask, Failed, FitJob, timed
+from tnet.als.start import carried_over
 from tnet.network import Network
 from tnet.structure import Structure
 
 __all__ = ["Evaluator", "Pending", "in_one_piece", "run_solve"]
 
+LEAST_FLOPS, FLOPS_PER_ENTRY = 1e12, 1e5  # allowed for one fit unless something else is said
 FITTED = (Source.FIT, Source.EXACT, Source.FAILED)
 
 
@@ -60,6 +70,8 @@ class Pending:
         Whether the answer stands in the journal already.
     first
         An earlier proposal of the batch whose result answers this one.
+    contained
+        A fitted structure within this one whose network, padded, answers it.
     """
 
     proposal: Proposal = field(repr=False)
@@ -70,6 +82,7 @@ class Pending:
     solve: Callable[[], Network] | None = field(default=None, repr=False)
     replayed: bool = False
     first: Pending | None = field(default=None, repr=False)
+    contained: Known | None = field(default=None, repr=False)
 
     @property
     def asks_for_a_fit(self) -> bool:
@@ -108,6 +121,9 @@ class Evaluator:
         which fits are done.
     journal
         Evaluations of earlier sessions, in order.
+    max_fit_flops
+        A fit that would take more operations is refused; by default 1e12, or 1e5 for each entry
+        of the data if that is more.
     """
 
     def __init__(
@@ -119,11 +135,15 @@ class Evaluator:
         objective: AbstractObjective,
         seed: int,
         journal: Iterable[Evaluation] = (),
+        max_fit_flops: float | None = None,
     ) -> None:
         self.task, self.spectra, self._store = task, spectra, store
         self._objective = objective
         self._seed = seed
+        entries = math.prod(task.modes.values())
+        self._most = max_fit_flops or max(LEAST_FLOPS, FLOPS_PER_ENTRY * entries)
         self._cache: dict[str, _Entry] = {}
+        self._neighbours = Neighbours()
         self.trace: list[Evaluation] = []
         self._replay: dict[str, deque[Evaluation]] = defaultdict(deque)
         for evaluation in journal:
@@ -174,7 +194,8 @@ class Evaluator:
             What its `job` or `solve` gave; None where it has neither.
         """
         if pending.replayed:
-            evaluation, held = pending.blank, pending.held
+            evaluation = pending.blank
+            held = self._kept(evaluation)
         else:
             evaluation, held = self._evaluation(pending, done)
             evaluation = replace(evaluation, index=len(self.trace), elapsed=self.elapsed)
@@ -182,6 +203,13 @@ class Evaluator:
         self._finished[id(pending)] = (evaluation, held)
         self._count(evaluation.source, replayed=int(pending.replayed))
         return self._answer(pending.proposal, evaluation, held)
+
+    def _kept(self, evaluation: Evaluation) -> str:
+        """Return the request under which the network of a journalled evaluation is kept."""
+        entry = self._cache.get(evaluation.key)
+        if entry is None or self._store.place(evaluation.request) is not None:
+            return evaluation.request
+        return entry.request
 
     def network(self, evaluation: Evaluation) -> Network | None:
         """Return the network behind an evaluation, if it is still kept."""
@@ -231,35 +259,77 @@ class Evaluator:
             request=request,
         )
         pending = Pending(proposal=proposal, request=request, blank=blank, held=request)
+        start = None if proposal.start is None else conform(proposal.start, structure)
         entry = self._cache.get(key)
-        if entry is not None and self._answers(entry, proposal):
+        if entry is not None and self._answers(entry, proposal, start):
             known = replace(blank, error=entry.error, source=Source.CACHE)
             return replace(pending, blank=known, held=entry.request)
         for first in firsts.get(key, ()):
-            if proposal.start is None and first.proposal.effort >= proposal.effort:
+            if start is None and first.proposal.effort >= proposal.effort:
                 return replace(pending, first=first)
+        for inner in self._neighbours.contained(structure, self._objective.enough):
+            if self._store.get(inner.request) is not None:
+                known = replace(blank, error=inner.error, source=Source.INHERITED)
+                return replace(pending, blank=known, contained=inner)
         bound = self.spectra.bound(structure) if math.isfinite(proposal.useful) else 0.0
         if bound > proposal.useful:
             return replace(pending, blank=replace(blank, bound=bound, source=Source.BOUND))
-        blank = replace(blank, bound=bound, seconds=time.perf_counter() - begun)
+        blank = replace(blank, bound=bound)
         if proposal.solve is not None:
             return replace(pending, blank=blank, solve=proposal.solve)
-        return replace(pending, blank=blank, job=self._job(proposal, request, structure))
+        if (why := self._too_much(proposal, structure)) is not None:
+            return replace(pending, blank=replace(blank, source=Source.REFUSED, failure=why))
+        job = self._job(proposal, request, structure, start)
+        blank = replace(blank, seconds=time.perf_counter() - begun)
+        return replace(pending, blank=blank, job=job)
 
-    def _answers(self, entry: _Entry, proposal: Proposal) -> bool:
-        """Tell whether a fit that was made answers a proposal."""
-        return entry.effort >= proposal.effort or entry.error <= self._objective.enough
+    def _answers(self, entry: _Entry, proposal: Proposal, start: Network | None) -> bool:
+        """Tell whether a fit that was made answers a proposal: as much work, no worse a start."""
+        if entry.error <= self._objective.enough:
+            return True
+        if entry.effort < proposal.effort:
+            return False
+        return start is None or entry.error <= self.task.error(start)
 
-    def _job(self, proposal: Proposal, request: str, structure: Structure) -> FitJob:
-        start = None if proposal.start is None else conform(proposal.start, structure)
+    def _too_much(self, proposal: Proposal, structure: Structure) -> str | None:
+        """Return why a structure is not fitted at all, if the fit would take too long."""
+        flops = self.task.planned_flops(structure) * proposal.sweeps * max(1, proposal.restarts)
+        if flops <= self._most:
+            return None
+        return (
+            f"the fit would take some {flops:.1e} operations, and {self._most:.1e} are allowed "
+            "(`max_fit_flops`)"
+        )
+
+    def _job(
+        self, proposal: Proposal, request: str, structure: Structure, start: Network | None
+    ) -> FitJob:
+        restarts = proposal.restarts
+        if start is None and proposal.warmth is Warmth.NEAREST:
+            start = self._warm(request, structure)
+            restarts = max(1, restarts) if start is not None else restarts
         return FitJob(
             structure=structure,
             start=start,
             sweeps=proposal.sweeps,
-            restarts=proposal.restarts,
+            restarts=restarts,
             enough=self._objective.enough,
             stream=self._stream(request),
         )
+
+    def _warm(self, request: str, structure: Structure) -> Network | None:
+        """Return the network of the nearest structure, padded and cut; a tree needs none."""
+        if self.task.complete and structure.is_tree:
+            return None
+        near = self._neighbours.nearest(structure)
+        net = None if near is None else self._store.get(near.request)
+        return None if net is None else self._carried(net, request, structure)
+
+    def _carried(self, net: Network, request: str, structure: Structure) -> Network:
+        # another stream than that of the fit, which draws its random starts
+        seed, number = self._stream(request)
+        key = np.array([seed, number ^ 1], dtype=np.uint64)
+        return carried_over(net, structure, rng=np.random.Generator(np.random.Philox(key=key)))
 
     # ---- after the fits ---------------------------------------------------------------------
 
@@ -270,6 +340,12 @@ class Evaluator:
             if found.source is Source.FAILED:
                 return replace(blank, source=Source.FAILED, failure=found.failure), held
             return replace(blank, error=found.error, source=Source.CACHE), held
+        if pending.contained is not None:
+            net = self._store.get(pending.contained.request)
+            if net is not None:
+                padded = self._carried(net, pending.request, blank.structure)
+                self._store.put(pending.request, replace(padded, certificate=net.certificate))
+            return blank, pending.held
         if not pending.asks_for_a_fit:
             return blank, pending.held
         assert done is not None
@@ -280,10 +356,13 @@ class Evaluator:
         structure = done.network.structure  # a method's own fit may choose other names
         if structure != blank.structure:
             blank = replace(blank, structure=structure, num_params=structure.num_params)
-        self._store.put(pending.request, done.network)
         fitted = replace(
             blank, error=done.error, source=done.source, sweeps=done.sweeps, seconds=seconds
         )
+        best = self._cache.get(blank.key)
+        if best is not None and best.error < done.error and structure == blank.structure:
+            return replace(fitted, error=best.error), best.request  # more work found nothing better
+        self._store.put(pending.request, done.network)
         return fitted, pending.held
 
     def _answer(self, proposal: Proposal, evaluation: Evaluation, held: str) -> Answer:
@@ -291,6 +370,8 @@ class Evaluator:
         if math.isfinite(evaluation.error) and (old is None or evaluation.error <= old.error):
             effort = max(proposal.effort, 0 if old is None else old.effort)
             self._cache[evaluation.key] = _Entry(evaluation.error, effort, held)
+            if evaluation.source is not Source.CACHE:
+                self._neighbours.add(evaluation.structure, evaluation.error, held)
         elif old is not None and proposal.effort > old.effort:
             self._cache[evaluation.key] = replace(old, effort=proposal.effort)
         load = partial(self.network, evaluation)
@@ -306,6 +387,8 @@ class Evaluator:
             fitted=now.fitted + (source in (Source.FIT, Source.EXACT)),
             cached=now.cached + (source is Source.CACHE),
             pruned=now.pruned + (source is Source.BOUND),
+            inherited=now.inherited + (source is Source.INHERITED),
+            refused=now.refused + (source is Source.REFUSED),
             failed=now.failed + (source is Source.FAILED),
             replayed=now.replayed + replayed,
         )

@@ -23,6 +23,8 @@ class Source(Enum):
     FIT = "fit"  # an iterative fit
     EXACT = "exact"  # a direct factorisation: no iteration, no start
     CACHE = "cache"  # an equal structure had been fitted before
+    INHERITED = "inherited"  # a structure within this one had come near enough
+    REFUSED = "refused"  # a fit would take more operations than allowed
     BOUND = "bound"  # a lower bound ruled the structure out; nothing was fitted
     FAILED = "failed"  # the evaluation raised; the reason is kept, the search goes on
 
@@ -176,7 +178,8 @@ class Candidate:
 class Counts:
     """How many structures were asked for, and what that took.
 
-    `requested` is what papers call the number of evaluations; only `fitted` cost a fit.
+    `requested` is what papers call the number of evaluations; only `fitted` cost a fit. It is
+    the sum of `fitted`, `cached`, `inherited`, `pruned`, `refused` and `failed`.
     `passed_over` counts structures that the method did not even ask for, since a lower bound
     rules them out; they are no part of `requested`.
     """
@@ -188,6 +191,8 @@ class Counts:
     failed: int = 0
     replayed: int = 0  # of the requested, read back from the journal of an earlier session
     passed_over: int = 0
+    inherited: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -82,6 +83,13 @@ class Problem:
         self.task.require_complete(who)
 
 
+class Warmth(Enum):
+    """Where a fit without a start of its own begins."""
+
+    NEAREST = "also where the fit of the nearest structure on the same nodes ended"
+    NONE = "nowhere but at random, as in published methods"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """One structure to be evaluated, and how.
@@ -103,6 +111,9 @@ class Proposal:
         ``before + sweeps`` is answered from the cache.
     useful
         An error above this is of no use: a lower bound above it answers without a fit.
+    warmth
+        Whether a fit without `start` begins at the network of the nearest structure that was
+        fitted before, its bonds padded and cut, too.
     parent
         The request that `start` was made from; part of this request's identity.
     label
@@ -116,6 +127,7 @@ class Proposal:
     restarts: int = 0
     before: int = 0
     useful: float = float("inf")
+    warmth: Warmth = Warmth.NEAREST
     parent: str = ""
     label: str = ""
 

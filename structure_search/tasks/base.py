@@ -110,6 +110,10 @@ class AbstractTask(ABC):
         """Return the singular values of the unfoldings; they bound nothing if not `complete`."""
 
     @abstractmethod
+    def planned_flops(self, structure: Structure) -> float:
+        """Return about the operations of one sweep; zero where nothing is worth refusing."""
+
+    @abstractmethod
     def fit(self, job: FitJob) -> Fitted:
         """Return the fit that a job asks for."""
 

@@ -22,6 +22,7 @@ from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectr
 from tnet.als.entries import Entries, beside, checked_mask, observed
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
+from tnet.structure import Structure
 
 FURTHER = 0.25  # of the error that is enough: the fitted entries are fitted further than that
 
@@ -123,17 +124,26 @@ class Completion(AbstractTask):
         NonFiniteError
             Always; the message names the first entry that is missing.
         """
-        place = _first_missing(self._train)
         missing = math.prod(self._modes.values()) - self._train.count
         raise NonFiniteError(
-            f"{who} needs every entry, and the one at {place} is missing (or held out), as are "
-            f"{missing - 1:,} more; take a method that completes (Greedy, RandomSearch), or "
-            "fill them in."
+            f"{who} needs every entry, and {missing:,} are missing or held out, the first of them "
+            f"at {_first_missing(self._train)}; take a method that completes (Greedy, "
+            "RandomSearch), or fill them in."
         )
 
     def spectra(self) -> CutSpectra:
         """Return spectra that bound nothing: unfoldings with holes have none."""
         return no_spectra(self.like, tuple(self._modes))
+
+    def planned_flops(self, structure: Structure) -> float:
+        """Return the operations for the normal equations of all nodes."""
+        shape, open_legs = structure.size, set(structure.modes)
+        total = 0.0
+        for _, legs in structure.nodes:
+            columns = float(math.prod(shape[leg] for leg in legs if leg not in open_legs))
+            rows = math.prod(shape[leg] for leg in legs if leg in open_legs)
+            total += self._train.count * columns**2 + rows * columns**3 / 3.0
+        return total
 
     def fit(self, job: FitJob) -> Fitted:
         """Fit the observed entries by regularised alternating least squares.

@@ -12,7 +12,9 @@ from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted, Fitter
 from structure_search.run_folder import fingerprint
 from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob
+from tnet.als.sweep_program import compile_program
 from tnet.network import Network
+from tnet.structure import Structure
 
 
 @final
@@ -87,6 +89,10 @@ class Decomposition(AbstractTask):
     def spectra(self) -> CutSpectra:
         """Return the singular values of the unfoldings of the data."""
         return CutSpectra(self._x, tuple(self._modes), self.norm)
+
+    def planned_flops(self, structure: Structure) -> float:
+        """Return the operations of one sweep; a tree can always be factorised directly."""
+        return 0.0 if structure.is_tree else float(compile_program(structure).flops)
 
     def fit(self, job: FitJob) -> Fitted:
         """Fit all entries by alternating least squares, or factorise a tree directly."""

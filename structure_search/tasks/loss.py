@@ -17,7 +17,7 @@ from contraction.arrays import Array
 from contraction.errors import InputError, NonFiniteError, ShapeError
 from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted
-from structure_search.results import Source
+from structure_search.results import Source, dense_flops
 from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectra
 from tnet.network import Network, random_network
 from tnet.structure import Structure
@@ -143,6 +143,10 @@ class LossTask(AbstractTask):
     def spectra(self) -> CutSpectra:
         """Return spectra that bound nothing."""
         return no_spectra(self.like, tuple(self._modes))
+
+    def planned_flops(self, structure: Structure) -> float:
+        """Return the operations for the dense weight and its derivatives, without the loss's."""
+        return 3.0 * STEPS * float(min(dense_flops(structure), 1 << 1000))
 
     def fit(self, job: FitJob) -> Fitted:
         """Minimise the loss over the cores: Adam, then L-BFGS; the best of all starts.
