@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from structure_search.methods.cut_rank_levels import cut_rank_bound as cut_rank_bound
     from structure_search.methods.cut_rank_levels import cut_rank_start as cut_rank_start
     from structure_search.methods.greedy import Greedy as Greedy
+    from structure_search.methods.greedy import Screening as Screening
+    from structure_search.methods.greedy import StepChoice as StepChoice
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
+    from structure_search.methods.svdinstn import SVDinsTN as SVDinsTN
     from structure_search.methods.tnale import TnALE as TnALE
+    from structure_search.methods.tnga import TNGA as TNGA
+    from structure_search.methods.tnls import TNLS as TNLS
     from structure_search.methods.tree_search import TreeSearch as TreeSearch
     from structure_search.objectives import AbstractObjective as AbstractObjective
     from structure_search.objectives import Custom as Custom
@@ -48,10 +53,13 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.core_shape": ["CoreShape"],
         "structure_search.methods.cut_rank": ["CutRank"],
         "structure_search.methods.cut_rank_levels": ["cut_rank_bound", "cut_rank_start"],
-        "structure_search.methods.greedy": ["Greedy"],
+        "structure_search.methods.greedy": ["Greedy", "Screening", "StepChoice"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
+        "structure_search.methods.svdinstn": ["SVDinsTN"],
         "structure_search.methods.tnale": ["TnALE"],
+        "structure_search.methods.tnga": ["TNGA"],
+        "structure_search.methods.tnls": ["TNLS"],
         "structure_search.methods.tree_search": ["TreeSearch"],
         "structure_search.objectives": [
             "AbstractObjective",

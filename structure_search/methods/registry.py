@@ -13,7 +13,10 @@ from structure_search.methods.greedy import Greedy
 from structure_search.methods.random_search import RandomSearch
 from structure_search.methods.reuse import Reuse
 from structure_search.methods.smallest_first import SmallestFirst
+from structure_search.methods.svdinstn import SVDinsTN
 from structure_search.methods.tnale import TnALE
+from structure_search.methods.tnga import TNGA
+from structure_search.methods.tnls import TNLS
 from structure_search.methods.tree_search import TreeSearch
 
 METHODS: Mapping[str, Any] = {
@@ -23,7 +26,10 @@ METHODS: Mapping[str, Any] = {
     "RandomSearch": RandomSearch,
     "Reuse": Reuse,
     "SmallestFirst": SmallestFirst,
+    "SVDinsTN": SVDinsTN,
     "TnALE": TnALE,
+    "TNGA": TNGA,
+    "TNLS": TNLS,
     "TreeSearch": TreeSearch,
 }
 

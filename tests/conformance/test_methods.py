@@ -6,6 +6,8 @@ import pytest
 import tnet
 from contraction.errors import NonFiniteError, ShapeError
 from structure_search import (
+    TNGA,
+    TNLS,
     CoreShape,
     CutRank,
     ErrorOf,
@@ -14,6 +16,7 @@ from structure_search import (
     RandomSearch,
     RelativeError,
     SmallestFirst,
+    SVDinsTN,
     TnALE,
     TreeSearch,
     read_run,
@@ -30,7 +33,10 @@ CASES = {
     "cut-rank": (CutRank(), RelativeError(tol=0.05)),
     "cut-rank-budget": (CutRank(), MaxParams(params=60)),
     "random": (RandomSearch(), RelativeError(tol=0.05)),
+    "svdinstn": (SVDinsTN(steps=4, path_sweeps=5), RelativeError(tol=0.05)),
     "smallest-first": (SmallestFirst(keep=2), RelativeError(tol=0.05)),
+    "tnga": (TNGA(population=6, survivors=4), RelativeError(tol=0.05)),
+    "tnls": (TNLS(max_rank=4, samples=6), RelativeError(tol=0.05)),
     "tnale": (TnALE(max_rank=4), RelativeError(tol=0.05)),
     "tree-search": (TreeSearch(), RelativeError(tol=0.05)),
 }
