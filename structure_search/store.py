@@ -19,6 +19,7 @@ import numpy as np
 from contraction.arrays import DTYPES, Array, to, to_numpy
 from contraction.errors import CheckpointError
 from structure_search.journal import NETWORKS
+from tnet.file_header import certificate_from_dict, certificate_to_dict
 from tnet.network import Network
 from tnet.structure import Structure
 
@@ -63,6 +64,8 @@ class NetworkStore:
             "bytes": len(data),
             "dtype": net.dtype,
             "crc32": zlib.crc32(data),
+            "center": net.center,
+            "certificate": certificate_to_dict(net.certificate),
         }
         self._places[request] = (place, net.structure)
 
@@ -117,7 +120,8 @@ class NetworkStore:
             host = flat[start:stop].astype(place["dtype"]).reshape(shape)
             arrays[node] = _beside(host, self._like)
             start = stop
-        return Network(structure, arrays)
+        certificate = certificate_from_dict(place.get("certificate"))
+        return Network(structure, arrays, place.get("center"), certificate)
 
 
 def _bytes(structure: Structure, dtype: str) -> int:

@@ -7,24 +7,30 @@ BLAS thread and with arrays in one order in memory. The data go to each worker o
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import tnet
-from contraction.arrays import device, namespace, namespace_name
-from contraction.errors import WorkerError
+from contraction.arrays import Array, device, namespace, namespace_name, to_numpy
+from contraction.errors import InputError, WorkerError
+from contraction.torch_lapack import WORTH, is_loaded, shared
+from contraction.workers.devices import Devices
 from contraction.workers.kits import Bench, Kit
 from contraction.workers.schedulers import Assignment, Crew, Scheduler, blas_limit
 from structure_search.fitting import Fitted
-from structure_search.results import Source
+from structure_search.results import ErrorOf, Source
 from structure_search.tasks.base import AbstractTask, Failed, FitJob, run_job
+from tnet.als.entries import Entries
 from tnet.network import Network
 from tnet.storage import write_network
+
+Done: TypeAlias = Fitted | Failed
 
 
 @final
@@ -46,22 +52,29 @@ def fit_crew(workers: Scheduler, task: AbstractTask) -> Iterator[Crew]:
     Raises
     ------
     BackendError
-        The workers are processes and the data no NumPy arrays.
+        The data are not on the host, and the workers elsewhere.
     DeviceError
         A device or a cluster is not there.
+    InputError
+        Devices are to fit a loss, which knows its own.
     """
+    if isinstance(workers, Devices) and task.error_of is ErrorOf.LOSS:
+        raise InputError("a loss has its own device: give Loss(..., device='cuda:0'), no Devices.")
     kit, arrays = pack_task(task)
     bench = FitBench(task, limit=partial(blas_limit, workers))
     with workers.staff(Assignment(kit, arrays, bench, FitMail)) as crew:
-        yield crew._replace(run=partial(_surviving, crew.run))
+        yield crew._replace(run=partial(_surviving, crew.run, task.like))
 
 
-def _surviving(run: Callable[[Errand], Fitted | Failed], errand: Errand) -> Fitted | Failed:
+def _surviving(run: Callable[[Errand], Done], like: Array, errand: Errand) -> Done:
     """Return what workers find; a fit that ends its workers time and again has failed."""
     try:
-        return run(errand)
+        found = run(errand)
     except WorkerError as error:
         return Failed(reason=f"{type(error).__name__}: {error}")
+    if isinstance(found, Failed):
+        return found
+    return replace(found, network=beside(found.network, like))
 
 
 @final
@@ -72,8 +85,8 @@ class FitBench(Bench):
     ----------
     task
         What is fitted, its arrays where the fits are to be done.
-    home
-        Library of the arrays that results shall have, on the host; None leaves them.
+    to_host
+        Whether networks are brought to the host.
     limit
         Limits the threads of BLAS for a fit.
     """
@@ -82,28 +95,30 @@ class FitBench(Bench):
         self,
         task: AbstractTask,
         *,
-        home: str | None = None,
+        to_host: bool = False,
         limit: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        self._task, self._home, self._limit = task, home, limit
+        self._task, self._to_host, self._limit = task, to_host, limit
 
-    def run(self, task: Errand) -> Fitted | Failed:
+    def run(self, task: Errand) -> Done:
         """Return the fit of an errand, or why it failed."""
         job = task.job
         start = job.start if task.start is None else tnet.load(task.start)
         if start is not None:
-            if self._home is not None:
-                x = self._task.x
-                start = start.to(namespace=namespace_name(x), device=device(x))
-            job = replace(job, start=in_rows(start))
+            job = replace(job, start=in_rows(beside(start, self._task.like)))
         with self._limit(), one_torch_thread():
             found = run_job(self._task, job)
         if isinstance(found, Failed):
             return found
-        net = found.network
-        if self._home is not None:
-            net = net.to(namespace=self._home, device="cpu")
+        net = found.network.to(namespace="numpy", device="cpu") if self._to_host else found.network
         return replace(found, network=in_rows(net))
+
+
+def beside(net: Network, like: Array) -> Network:
+    """Return a network in the namespace and on the device of an array."""
+    library, where = namespace_name(like), device(like)
+    there = all(namespace_name(x) == library and device(x) == where for x in net.arrays.values())
+    return net if there else net.to(namespace=library, device=where)
 
 
 @final
@@ -116,51 +131,76 @@ class FitKit(Kit):
     kind, state
         Class of the task, and what it holds beside the arrays.
     names
-        Of the arrays.
-    home
-        Their library, where fits are done in another.
+        Where the arrays belong: an attribute, or one of the fields of its entries.
+    shapes
+        Attribute -> shape of the tensor, for attributes that are `Entries`.
+    library
+        That the arrays shall be of.
+    moved
+        Whether they are on a device for these fits alone.
     with_torch
-        Whether PyTorch was loaded, which lends its factorisations to NumPy.
+        Whether PyTorch was loaded, and lends its factorisations to NumPy for data of this size.
     """
 
     kind: type[AbstractTask]
     state: Mapping[str, Any] = field(repr=False)
-    names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+    shapes: Mapping[str, tuple[int, ...]]
     library: str
-    home: str | None = None
+    moved: bool = False
     with_torch: bool = False
 
     def build(self, arrays: Sequence[Any]) -> FitBench:
         """Return the bench of these arrays."""
         if self.with_torch:
             import torch  # noqa: F401
+        held = dict(zip(self.names, map(self._brought, arrays), strict=True))
+        state = {**self.state, **{name: x for (name, part), x in held.items() if not part}}
+        for name, shape in self.shapes.items():
+            indices = to_numpy(held[name, "indices"])
+            state[name] = Entries(indices, held[name, "values"], shape)
         task = self.kind.__new__(self.kind)
-        task.__dict__.update(self.state, **dict(zip(self.names, arrays, strict=True)))
-        return FitBench(task, home=self.home)
+        task.__dict__.update(state)
+        return FitBench(task, to_host=self.moved)
 
     def for_library(self, library: str, move: Callable[[Any], Any]) -> FitKit:
         """Return the same task for arrays of a library."""
-        return replace(self, library=library, home=self.library)
+        return replace(self, library=library, moved=True)
+
+    def _brought(self, x: Any) -> Any:
+        if namespace_name(x) == self.library or self.library != "torch":
+            return x
+        return shared(x)
 
 
 def pack_task(task: AbstractTask) -> tuple[FitKit, list[Any]]:
-    """Return a task as a kit and its arrays."""
+    """Return a task as a kit and its arrays; those of the host are NumPy's."""
     state: dict[str, Any] = dict(task.__getstate__())  # type: ignore[call-overload]
-    names = tuple(name for name, value in state.items() if _is_array(value))
-    arrays = [state.pop(name) for name in names]
+    found: dict[tuple[str, str], Any] = {}
+    shapes = {}
+    for name, value in list(state.items()):
+        if isinstance(value, Entries):
+            found[name, "indices"], found[name, "values"] = value.indices, value.values
+            shapes[name] = value.shape
+        elif _is_array(value):
+            found[name, ""] = value
+        else:
+            continue
+        del state[name]
     kit = FitKit(
         kind=type(task),
         state=state,
-        names=names,
-        library=namespace_name(task.x),
-        with_torch="torch" in sys.modules,
+        names=tuple(found),
+        shapes=shapes,
+        library=namespace_name(task.like),
+        with_torch=is_loaded() and 2.0 * math.prod(task.modes.values()) ** 1.5 >= WORTH,
     )
-    return kit, arrays
+    return kit, [to_numpy(x) if device(x) == "cpu" else x for x in found.values()]
 
 
 def _is_array(value: Any) -> bool:
     library = type(value).__module__.partition(".")[0]
-    return library in ("numpy", "torch", "cupy") and hasattr(value, "shape") and value.ndim > 0
+    return library in ("numpy", "torch", "cupy") and getattr(value, "ndim", 0) > 0
 
 
 @final
@@ -178,7 +218,7 @@ class FitMail:
         _write(path, task.job.start)
         return task._replace(job=replace(task.job, start=None), start=path)
 
-    def write(self, task: Errand, result: Fitted | Failed) -> None:
+    def write(self, task: Errand, result: Done) -> None:
         """Write a result: the network, then the facts, which say that it is whole."""
         if isinstance(result, Fitted):
             _write(self._path(task, "network"), result.network)
@@ -188,7 +228,7 @@ class FitMail:
             facts = asdict(result)
         self._path(task, "json").write_text(json.dumps(facts), encoding="utf-8")
 
-    def collect(self, task: Errand) -> Fitted | Failed | None:
+    def collect(self, task: Errand) -> Done | None:
         """Return a result, and remove its files."""
         try:
             facts = json.loads(self._path(task, "json").read_text(encoding="utf-8"))

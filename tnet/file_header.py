@@ -125,24 +125,29 @@ def _dumps(data: Any) -> str:
 
 
 def _described(record: Record) -> dict[str, Any]:
-    structure, certificate = record.structure, record.certificate
+    structure = record.structure
     return {
         "format": FORMAT,
         "nodes": [[name, list(legs)] for name, legs in structure.nodes],
         "modes": list(structure.modes),
         "dtype": record.dtype,
         "center": record.center,
-        "certificate": None
-        if certificate is None
-        else {
-            "error": _finite_or_none(certificate.error),
-            "kind": certificate.kind.value,
-            "bound": _finite_or_none(certificate.bound),
-            "discarded": {k: _finite_or_none(v) for k, v in certificate.discarded.items()},
-            "methods": dict(certificate.methods),
-            "allowed": None if certificate.allowed is None else float(certificate.allowed),
-        },
+        "certificate": certificate_to_dict(record.certificate),
         "history": list(record.history),
+    }
+
+
+def certificate_to_dict(certificate: Certificate | None) -> dict[str, Any] | None:
+    """Return a certificate as plain data for JSON."""
+    if certificate is None:
+        return None
+    return {
+        "error": _finite_or_none(certificate.error),
+        "kind": certificate.kind.value,
+        "bound": _finite_or_none(certificate.bound),
+        "discarded": {k: _finite_or_none(v) for k, v in certificate.discarded.items()},
+        "methods": dict(certificate.methods),
+        "allowed": None if certificate.allowed is None else float(certificate.allowed),
     }
 
 
@@ -258,7 +263,7 @@ def _record(meta: Any, tensors: Mapping[str, Any]) -> tuple[Record, str]:
     )
     structure = _structure(meta["nodes"], meta["modes"], dtype, tensors)
     _need(center is None or center in structure.legs, f"its centre {center!r} is no node")
-    certificate = _certificate(meta["certificate"])
+    certificate = certificate_from_dict(meta["certificate"])
     return Record(structure, dtype, center, certificate, tuple(history)), sha256
 
 
@@ -296,7 +301,8 @@ def _shape(name: str, count: int, dtype: str, tensor: Any) -> list[int]:
     return shape
 
 
-def _certificate(data: Any) -> Certificate | None:
+def certificate_from_dict(data: Any) -> Certificate | None:
+    """Return the certificate that `certificate_to_dict` wrote."""
     if data is None:
         return None
     keys = {"error", "kind", "bound", "discarded", "methods", "allowed"}
