@@ -154,7 +154,7 @@ class CutSpectra:
             return None
         if math.prod(shape) > LARGEST:
             return self.singular_values([m for m, k in self._axis.items() if k in axes])
-        core = self._compressed()
+        core = self.compressed()
         rest = tuple(k for k in range(core.ndim) if k not in axes)
         rows = math.prod(core.shape[k] for k in axes)
         found = np.zeros(width)
@@ -162,10 +162,11 @@ class CutSpectra:
         found[: len(values)] = values[:width]
         return found
 
-    def _compressed(self) -> np.ndarray[Any, Any]:
+    def compressed(self) -> np.ndarray[Any, Any]:
         """Return the data over their norm, each mode in the basis of its own singular vectors.
 
-        What is left out is below the rounding of the data.
+        What is left out is below the rounding of the data. In double precision, on the CPU; not
+        to be written to. Cost: once, one QR factorisation of every unfolding by a single mode.
         """
         if self._core is None:
             core = to_numpy(self._x)

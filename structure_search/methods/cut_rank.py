@@ -14,11 +14,11 @@ from structure_search.methods.cut_rank_graphs import Budget, graphs
 from structure_search.methods.cut_rank_levels import (
     levels,
     smallest_allowed,
+    tree_of,
     tree_within,
     violated,
 )
 from structure_search.methods.cut_rank_table import CutRanks
-from structure_search.methods.cut_rank_trees import smallest_tree
 from structure_search.methods.moves import distinct, lowered
 from structure_search.objectives import RelativeError
 from tnet.als.start import carried_over
@@ -27,6 +27,9 @@ from tnet.structure import Structure
 Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
 Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
 PARTS = 8  # searches for graphs that share the boxes: none may take them all
+HUB_FITS = 2  # of graphs with one more node, where one without it explains the data
+NEAR = 0.05  # a fit that came so near may only have been slow
+LONG = 20  # times the sweeps that it gets then
 AGAIN = 4  # times the starts of a fit that missed, though its graph agrees with all cuts
 SWEPT_LEVELS = (0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.02, 0.01, 1e-3, 1e-4)
 
@@ -157,21 +160,48 @@ class _Run:
 
     def _level(self, ranks: CutRanks, hubs: int, slack: int) -> Stage:
         """Yield the graphs of one set of ranks that are smaller than the best so far."""
-        tree = None if hubs else smallest_tree(ranks)
+        tree = None if hubs else tree_of(self._problem.spectra, ranks)
         cap = self._cap() if tree is None else min(self._cap(), tree.num_params - 1)
         budget = self._budget.part(self._method.boxes // PARTS)
         found = graphs(ranks.exact, hubs=hubs, cap=cap, slack=slack, budget=budget)
-        for number, graph in zip(range(self._method.fits), found, strict=False):
+        agreed = self._agrees(ranks, slack)
+        tries = HUB_FITS if hubs and agreed else self._method.fits
+        for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
             answer = yield from self._try(graph.structure, label)
-            if answer.error > self._tol and not (hubs or slack or number):
-                # agrees with every cut, so it is worth more starts
-                answer = yield from self._try(graph.structure, "again", more=AGAIN)
+            if answer.error > self._tol and not slack:  # agrees with every cut: worth more
+                answer = yield from self._again(answer, more=not (number or agreed))
             if answer.error <= self._tol:
                 break
         if tree is not None and tree.num_params <= self._cap():
             yield from self._try(tree, "tree of cuts")
         return self._best
+
+    def _again(self, missed: Answer, *, more: bool) -> Try:
+        """Yield more sweeps for a fit that came near, then more starts if wanted."""
+        structure = missed.evaluation.structure
+        if missed.error < NEAR and missed.network is not None:
+            (answer,) = yield [
+                Proposal(
+                    structure=structure,
+                    start=missed.network,
+                    sweeps=self._method.sweeps * LONG,
+                    before=missed.effort,
+                    useful=self._tol,
+                    parent=missed.request,
+                    label="on",
+                )
+            ]
+            self._note(answer)
+            if answer.error <= self._tol:
+                return answer
+        if more:
+            return (yield from self._try(structure, "again", more=AGAIN))
+        return missed
+
+    def _note(self, answer: Answer) -> None:
+        if answer.error <= self._tol and answer.evaluation.num_params <= self._cap():
+            self._best = answer
 
     def _cap(self) -> int:
         return self._dense if self._best is None else self._best.evaluation.num_params - 1
@@ -190,8 +220,7 @@ class _Run:
                 )
             ]
             self._answers[key] = answer
-            if answer.error <= self._tol and answer.evaluation.num_params <= self._cap():
-                self._best = answer
+            self._note(answer)
         return self._answers[key]
 
     def _sure(self) -> Stage:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from contraction.errors import InputError
 from contraction.truncation import check_rank, check_tol
 from structure_search.bounds import CutSpectra
@@ -14,17 +16,25 @@ from structure_search.methods.cut_rank_graphs import Budget, graphs, least_param
 from structure_search.methods.cut_rank_table import (
     CLOSE,
     CutRanks,
+    Floats,
     canonical_side,
     cut_ranks,
+    noise_edge,
     rows_of,
     structure_cuts,
 )
-from structure_search.methods.cut_rank_trees import TREES_UP_TO, share, smallest_tree
+from structure_search.methods.cut_rank_trees import (
+    TREES_UP_TO,
+    joined_tree,
+    share,
+    smallest_tree,
+)
 from tnet.structure import Structure
 
 LEVELS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.1, 0.01, 0.001)  # of the tolerance, assumed to be noise
 ROUNDING = 1e-13  # relative noise that data in double precision have at least
 ALL_SIDES_UP_TO = TREES_UP_TO
+WIDEST_NEXT = 256  # the same for cuts next to narrow ones
 WIDEST_SAMPLE = 128  # rows of the cuts that are looked at where there are too many for all
 NO_LIMIT = 2**40
 
@@ -71,15 +81,50 @@ def levels(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Iterato
     seen: list[Mapping[int, int]] = []
     shown = min(noise_of(spectra, modes, sides), max(tol, ROUNDING))
     for noise in [shown, *(max(part * tol, ROUNDING) for part in LEVELS)]:
-        ranks = with_neighbours(spectra, cut_ranks(spectra, modes, sides, tol=tol, noise=noise))
+        ranks = cut_ranks(spectra, modes, sides, tol=tol, noise=noise)
         if ranks.most not in seen:
             seen.append(ranks.most)
-            yield ranks
+            yield with_neighbours(spectra, ranks, tol)
 
 
-def with_neighbours(spectra: CutSpectra, ranks: CutRanks) -> CutRanks:
-    """Return the ranks."""
-    return ranks
+def with_neighbours(spectra: CutSpectra, ranks: CutRanks, tol: float) -> CutRanks:
+    """Return the ranks with those of the cuts next to narrow ones added.
+
+    Only next to known cuts can the bonds across a cut be said to make its rank. Nothing to do
+    where all cuts are known.
+    """
+    order, sizes = len(ranks.sizes), ranks.sizes
+    if len(ranks.most) == (1 << (order - 1)) - 1:
+        return ranks
+    wanted = set()
+    for side, most in ranks.most.items():
+        width = math.prod(size for n, size in enumerate(sizes) if side >> n & 1)
+        if most < min(width, math.prod(sizes) // width):
+            wanted |= {canonical_side(side ^ (1 << n), order) for n in range(order)}
+    wanted -= {0, *ranks.most}
+    names = ranks.modes
+    near = [side for side in sorted(wanted) if _rows(side, sizes) <= WIDEST_NEXT]
+    more = cut_ranks(spectra, names, near, tol=tol, noise=ranks.noise)
+    return replace(ranks, least={**ranks.least, **more.least}, most={**ranks.most, **more.most})
+
+
+def _rows(side: int, sizes: Sequence[int]) -> int:
+    rows = math.prod(size for n, size in enumerate(sizes) if side >> n & 1)
+    return min(rows, math.prod(sizes) // rows)
+
+
+def tree_of(spectra: CutSpectra, ranks: CutRanks) -> Structure | None:
+    """Return a small tree whose bonds have the ranks of the data above the noise.
+
+    The smallest one up to eight modes; above, one found by joining modes.
+    """
+    if len(ranks.sizes) <= TREES_UP_TO:
+        return smallest_tree(ranks)
+
+    def rank(side: int, values: Floats) -> int:
+        return int(np.count_nonzero(values > noise_edge(ranks.modes, side, ranks.noise)))
+
+    return joined_tree(spectra, ranks.modes, rank)
 
 
 def violated(structure: Structure, ranks: CutRanks) -> int:
@@ -90,9 +135,17 @@ def violated(structure: Structure, ranks: CutRanks) -> int:
 
 def tree_within(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Structure | None:
     """Return the smallest tree whose direct factorisation is certainly within `tol`."""
-    sides = sides_to_look_at(modes)
-    least = cut_ranks(spectra, modes, sides, tol=share(tol, len(modes)), noise=ROUNDING).least
-    return smallest_tree(CutRanks(modes=modes, least=least, most=least))
+    each = share(tol, len(modes))
+    if len(modes) <= TREES_UP_TO:
+        sides = sides_to_look_at(modes)
+        least = cut_ranks(spectra, modes, sides, tol=each, noise=ROUNDING).least
+        return smallest_tree(CutRanks(modes=modes, least=least, most=least))
+
+    def rank(side: int, values: Floats) -> int:
+        tails = np.sqrt(np.cumsum((values**2)[::-1]))[::-1]
+        return int(np.count_nonzero(tails > each))
+
+    return joined_tree(spectra, modes, rank)
 
 
 def only_least(ranks: CutRanks) -> CutRanks:
@@ -180,7 +233,7 @@ def cut_rank_start(
     budget = Budget(boxes)
     dense = math.prod(modes.values())
     for ranks in levels(spectra, modes, tol):
-        tree = smallest_tree(ranks)
+        tree = tree_of(spectra, ranks)
         if tree is not None and violated(tree, ranks):
             tree = None
         cap = dense if tree is None else tree.num_params - 1

@@ -35,11 +35,14 @@ class CutRanks:
     least, most
         Side of a cut -> the rank that a network needs at least, and may have at most. Cuts that
         were not looked at are missing.
+    noise
+        The relative norm of white noise that `most` assumes.
     """
 
     modes: Mapping[str, int]
     least: Mapping[int, int]
     most: Mapping[int, int]
+    noise: float = 0.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -125,7 +128,7 @@ def cut_ranks(
         least[side] = max(1, int(np.count_nonzero(tails > tol)))
         above = int(np.count_nonzero(values > noise_edge(modes, side, noise)))
         most[side] = max(least[side], above)
-    return CutRanks(modes=modes, least=least, most=most)
+    return CutRanks(modes=modes, least=least, most=most, noise=noise)
 
 
 @lru_cache(maxsize=64)

@@ -8,12 +8,16 @@ or not.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from structure_search.methods.cut_rank_graphs import structure_of
-from structure_search.methods.cut_rank_table import CutRanks
+from structure_search.bounds import LARGEST, CutSpectra
+from structure_search.methods.cut_rank_table import CutRanks, Floats
 from tnet.structure import Structure
 
 TREES_UP_TO = 8  # modes: 21147 nodes are looked at, a quarter of a second
@@ -102,3 +106,118 @@ def share(tol: float, order: int) -> float:
     cuts (Grasedyck 2010, theorem 3.11), 2 N - 3 of them where each is a different cut.
     """
     return tol / math.sqrt(max(1, 2 * order - 3))
+
+
+def joined_tree(
+    spectra: CutSpectra, modes: Mapping[str, int], rank: Callable[[int, Floats], int]
+) -> Structure | None:
+    """Return a tree for many modes: the two sides whose union is narrowest are joined, and again.
+
+    Parameters
+    ----------
+    spectra
+        Of the data.
+    modes
+        Mode name -> size.
+    rank
+        Side of a cut and its singular values (over the norm) -> the rank of the bond there.
+
+    Returns
+    -------
+    Structure or None
+        None where the data have more than 2**24 entries.
+
+    Notes
+    -----
+    Each union is compressed to its rank before the next is looked for, so that the array shrinks
+    as the tree grows. Cost: one SVD for every pair of sides at each of N - 2 steps.
+    """
+    if math.prod(modes.values()) > LARGEST or len(modes) < 3:
+        return None
+    core = spectra.compressed()
+    sides = [1 << n for n in range(core.ndim)]
+    nodes = list(range(core.ndim))
+    bonds: dict[tuple[int, int], int] = {}
+    hub = core.ndim
+    ranks = []
+    for k in range(core.ndim):
+        core, found = _narrowed(core, k, sides[k], rank)
+        ranks.append(found)
+    while len(sides) > 3:
+        a, b = min(
+            itertools.combinations(range(len(sides)), 2),
+            key=lambda pair: _join(core, pair, sides, rank),
+        )
+        core = np.moveaxis(core, (a, b), (0, 1))
+        core = core.reshape(-1, *core.shape[2:])
+        side = sides[a] | sides[b]
+        for k in (a, b):
+            bonds[min(nodes[k], hub), max(nodes[k], hub)] = ranks[k]
+        keep = [k for k in range(len(sides)) if k not in (a, b)]
+        core, found = _narrowed(core, 0, side, rank)
+        sides = [side, *(sides[k] for k in keep)]
+        nodes = [hub, *(nodes[k] for k in keep)]
+        ranks = [found, *(ranks[k] for k in keep)]
+        hub += 1
+    for node, found in zip(nodes, ranks, strict=True):
+        bonds[node, hub] = found
+    return contracted(structure_of(CutRanks(modes=modes, least={}, most={}), bonds))
+
+
+def _join(
+    core: Floats, pair: tuple[int, int], sides: list[int], rank: Callable[[int, Floats], int]
+) -> tuple[float, int]:
+    """Return how much of its rows the union of two sides needs, and its rank."""
+    front = np.moveaxis(core, pair, (0, 1))
+    wide = front.reshape(front.shape[0] * front.shape[1], -1)
+    found = max(1, rank(sides[pair[0]] | sides[pair[1]], np.linalg.svd(wide, compute_uv=False)))
+    return found / len(wide), found
+
+
+def _narrowed(
+    core: Floats, axis: int, side: int, rank: Callable[[int, Floats], int]
+) -> tuple[Floats, int]:
+    front = np.moveaxis(core, axis, 0)
+    wide = front.reshape(len(front), -1)
+    left, values, _right = np.linalg.svd(wide, full_matrices=False)
+    found = max(1, rank(side, values))
+    small = left[:, :found].conj().T @ wide
+    return np.moveaxis(small.reshape(found, *front.shape[1:]), 0, axis), found
+
+
+def contracted(structure: Structure) -> Structure:
+    """Return a tree with nodes joined where that saves parameters and no node gets two modes.
+
+    Examples
+    --------
+    >>> import tnet
+    >>> tree = tnet.balanced_tree((2, 2, 2, 2), 2)
+    >>> small = contracted(tree)
+    >>> small.num_params < tree.num_params
+    True
+    """
+    nodes = {node: list(legs) for node, legs in structure.nodes}
+    size, modes = structure.size, set(structure.modes)
+    held = {leg: list(structure.holders[leg]) for leg in structure.bonds}
+
+    def cost(legs: list[str]) -> int:
+        return math.prod(size[leg] for leg in legs)
+
+    while True:
+        best: tuple[int, str, list[str]] | None = None
+        for bond, (a, b) in held.items():
+            joined = [leg for leg in nodes[a] + nodes[b] if leg != bond]
+            saved = cost(nodes[a]) + cost(nodes[b]) - cost(joined)
+            if len(modes.intersection(joined)) < 2 and saved > (0 if best is None else best[0]):
+                best = saved, bond, joined
+        if best is None:
+            return Structure(nodes, {x: size[x] for n in nodes.values() for x in n}, structure.modes)
+        _, bond, joined = best
+        a, b = held.pop(bond)
+        if not modes.intersection(nodes[a]):
+            a, b = b, a
+        nodes[a] = joined
+        del nodes[b]
+        for leg in joined:
+            if leg in held:
+                held[leg] = [a if node == b else node for node in held[leg]]
