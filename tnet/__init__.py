@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tnet.als.options import Fit as Fit
     from tnet.als.options import FitOutcome as FitOutcome
     from tnet.als.start import carried_over as carried_over
+    from tnet.als.sweep_program import planned_flops as planned_flops
     from tnet.certificate import Certificate as Certificate
     from tnet.certificate import ErrorKind as ErrorKind
     from tnet.convert import from_quimb as from_quimb
@@ -81,6 +82,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.entry": ["fit"],
         "tnet.als.options": ["ALS", "FirstStart", "Fit", "FitOutcome"],
         "tnet.als.start": ["carried_over"],
+        "tnet.als.sweep_program": ["planned_flops"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.convert": ["from_quimb", "from_tensorly", "to_quimb", "to_tensorly"],
         "tnet.decomposition.entry": ["decompose"],

@@ -16,6 +16,7 @@ from contraction.errors import (
     DTypeError,
     InputError,
     NonFiniteError,
+    PlanError,
     RankError,
     ShapeError,
     StructureError,
@@ -23,11 +24,12 @@ from contraction.errors import (
 from planted import triangle
 from strategies import DTYPES, NAMESPACES, graphs, networks, seeds, trees
 from tnet import ALS, FitOutcome, Structure, Target, fit
-from tnet.als import sweeps
+from tnet.als import sweep_program
 from tnet.als.dense import dense_problem
 from tnet.als.kernels import kernels
 from tnet.als.race import Progress, Run, advance
-from tnet.als.sweeps import compile_program, residual
+from tnet.als.sweep_program import compile_program
+from tnet.als.sweeps import residual
 
 
 def rng(seed=0):
@@ -156,7 +158,7 @@ def test_parts_solved_apart_are_the_same_as_together(structure, dtype, library, 
     x = to(rng(seed).standard_normal(structure.shape), dtype=dtype, namespace=library)
     problem = dense_problem(Target(x), structure)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps, "CHEAP", 0.0)
+        patch.setattr(sweep_program, "CHEAP", 0.0)
         apart = dataclasses.replace(problem, program=compile_program.__wrapped__(structure))
     cores = problem.random(rng(seed + 1))
     a, b = problem.sweep(cores)[1].error, apart.sweep(cores)[1].error
@@ -516,3 +518,97 @@ class TestErrors:
     def test_options(self, wrong, error):
         with pytest.raises(error, match=next(iter(wrong))):
             ALS(**wrong)
+
+
+def chorded():
+    """A grid with one more bond across it."""
+    grid = tnet.grid((2,) * 6, 3, rows=2)
+    return grid.with_bond(grid.node_names[0], grid.node_names[-1], 2)
+
+
+DENSE_GRAPHS = {
+    "complete": tnet.fully_connected((3,) * 5, 2),
+    "complete, uneven": tnet.fully_connected((2, 3, 4, 2), 3),
+    "grid with a chord": chorded(),
+}
+
+
+class TestDenseGraphs:
+    """Graphs whose cuts are wider than high: no projection, contraction by need."""
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("name", DENSE_GRAPHS)
+    def test_every_node_is_solved_as_by_dense_least_squares(self, name, dtype):
+        """Oracle: numpy's lstsq on the environment of every node in turn, by einsum."""
+        structure = DENSE_GRAPHS[name]
+        x = rng().standard_normal(structure.shape)
+        problem = dense_problem(Target(to(x, dtype=dtype)), structure)
+        cores = problem.random(rng(1))
+        arrays = {n: np.asarray(a) for n, a in problem.arrays(cores).items()}
+        for node in problem.program.layout.names:
+            arrays[node] = _best_node(structure, x, arrays, node)
+        _, progress = problem.sweep(cores)
+        net = tnet.Network(structure, arrays)
+        assert progress.error == pytest.approx(distance(x, net), abs=100 * math.sqrt(eps(dtype)))
+
+    @given(graphs(max_nodes=6), seeds)
+    @settings(max_examples=30)
+    def test_projected_and_direct_sweeps_agree(self, structure, seed):
+        x = rng(seed).standard_normal(structure.shape)
+        problem = dense_problem(Target(x), structure)
+        visits = tuple(sweep_program._visits(problem.program.layout, sweep_program._always))
+        program = dataclasses.replace(problem.program, visits=visits)
+        direct = dataclasses.replace(problem, program=program)
+        cores = problem.random(rng(seed + 1))
+        a, b = problem.sweep(cores)[1].error, direct.sweep(cores)[1].error
+        assert b == pytest.approx(a, abs=1e-5)
+
+    def test_a_complete_graph_is_not_projected(self):
+        program = compile_program(tnet.fully_connected((4,) * 6, 3))
+        inner = [v for v in program.visits if v.node < 0]
+        assert inner
+        assert not any(v.parts for v in inner)
+        ring = compile_program(tnet.tensor_ring((4,) * 6, 3))
+        assert any(part.project for v in ring.visits if v.node < 0 for part in v.parts)
+
+    def test_too_long_a_sweep_is_refused_before_any_work(self):
+        structure = tnet.fully_connected((4,) * 8, 4)
+        x = rng().standard_normal((4,) * 8)
+        with pytest.raises(PlanError, match=r"1e\+10 are allowed.*16384 bond values"):
+            fit(x, structure, rng=rng(), options=ALS(max_flops=1e10, memory="1TB"))
+        small = tnet.tensor_ring((4,) * 8, 2)
+        assert tnet.planned_flops(small) < 1e8
+        options = ALS(max_flops=1e8, restarts=1, probe=2, polish=0)
+        assert fit(x, small, rng=rng(), options=options).error < 1.0
+
+    @pytest.mark.parametrize("name", DENSE_GRAPHS)
+    def test_the_plan_counts_no_less_than_the_products_take(self, name):
+        structure = DENSE_GRAPHS[name]
+        program = compile_program(structure)
+        least = 0.0
+        for visit in program.visits:
+            if visit.node >= 0:
+                rows, columns = visit.parts[0].block.final[1]
+                least += 2.0 * math.prod(structure.shape) * columns * (rows > columns)
+        assert least <= tnet.planned_flops(structure) < math.inf
+
+
+def _best_node(structure, x, arrays, node):
+    letters = {leg: chr(97 + k) for k, leg in enumerate(structure.size)}
+    spell = {n: "".join(letters[leg] for leg in legs) for n, legs in structure.nodes}
+    own = [leg for leg in structure.legs[node] if leg in structure.modes]
+    inner = [leg for leg in structure.legs[node] if leg not in own]
+    rest = [mode for mode in structure.modes if mode not in own]
+    others = [n for n in structure.node_names if n != node]
+    output = "".join(letters[leg] for leg in rest + inner)
+    equation = ",".join(spell[n] for n in others) + "->" + output
+    block = np.einsum(equation, *[arrays[n] for n in others], optimize=True)
+    rows = math.prod(structure.size[m] for m in rest)
+    data = x.transpose([structure.modes.index(m) for m in rest + own]).reshape(rows, -1)
+    # the least change, as the proximal solve makes where the data do not decide
+    legs = list(structure.legs[node])
+    old = arrays[node].transpose([legs.index(leg) for leg in inner + own])
+    shape = old.shape
+    block, old = block.reshape(rows, -1), old.reshape(-1, data.shape[1])
+    best = old + np.linalg.lstsq(block, data - block @ old, rcond=1e-8)[0]
+    return best.reshape(shape).transpose([(inner + own).index(leg) for leg in legs])

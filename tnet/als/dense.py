@@ -17,7 +17,8 @@ from tnet.als.kernels import Kernels, kernels
 from tnet.als.options import ALS, FitOutcome
 from tnet.als.pairs import transposed
 from tnet.als.race import UNKNOWN, Progress, Run, advance, behind
-from tnet.als.sweeps import Program, compile_program, residual, sweep
+from tnet.als.sweep_program import Program, compile_program
+from tnet.als.sweeps import residual, sweep
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network, random_network
 from tnet.structure import Structure

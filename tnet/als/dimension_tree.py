@@ -16,6 +16,7 @@ from tnet.structure import Structure
 EXACT_UP_TO = 6  # nodes: 3^6 / 2 splits are weighed in 1 ms
 EXACT_IF_DEAR = 9  # nodes: 3^9 / 2 splits take 50 ms, which sweeps of so many flops are worth:
 DEAR = 1e8
+HOPELESS = 1e13  # flops above which nobody will run it: any tree will do
 INTERVALS_UP_TO = 64
 VISIT = 2e5  # flops that the calls of one visit are worth
 QR_PENALTY = 4.0  # a small QR runs at a fraction of the speed of a matmul
@@ -55,7 +56,7 @@ def dimension_tree(structure: Structure, entries: int = 0) -> DimensionTree:
     if count <= EXACT_UP_TO:
         return _build(structure, costs, _exact_splits(costs, count))
     tree = _build(structure, costs, _interval_splits(costs, _small_cut_order(costs, count)))
-    if count <= EXACT_IF_DEAR and tree.flops > DEAR:
+    if count <= EXACT_IF_DEAR and DEAR < tree.flops < HOPELESS:
         return _build(structure, costs, _exact_splits(costs, count))
     return tree
 

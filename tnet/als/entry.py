@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,7 +10,14 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
-from contraction.errors import BackendError, DTypeError, InputError, ShapeError, StructureError
+from contraction.errors import (
+    BackendError,
+    DTypeError,
+    InputError,
+    PlanError,
+    ShapeError,
+    StructureError,
+)
 from tnet.als.dense import Target, dense_problem
 from tnet.als.entries import Entries, checked_mask, observed
 from tnet.als.masked import masked_problem
@@ -18,6 +26,7 @@ from tnet.als.options import ALS, FirstStart, Fit, FitOutcome
 from tnet.als.race import Problem, Race, Run, race
 from tnet.als.ridge import Choice, chosen_ridge, prediction_error
 from tnet.als.start import balanced, carried_over, spanning_tree
+from tnet.als.sweep_program import planned_flops
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
 from tnet.structure import Structure
@@ -61,6 +70,8 @@ def fit(
 
     Raises
     ------
+    PlanError
+        A sweep over a full tensor would take more than `ALS.max_flops`.
     StructureError
         The structure is not connected, or the start does not fit it.
     ShapeError
@@ -120,6 +131,8 @@ def fit(
     _check_shape(structure, data.shape)
     if data.norm == 0.0:
         return _zero(structure, data, test, begun)
+    if isinstance(data, Target):
+        _check_flops(structure, options.max_flops)
     copies = data.balanced_bytes if start is None and isinstance(data, Target) else 0
     check_memory(data, structure, options.memory, copies=copies)
     if isinstance(data, Target):
@@ -247,6 +260,23 @@ def _check_structure(structure: Structure) -> None:
             f"a fit needs a connected network, this one falls into {len(parts)} parts: {listed}. "
             "Join them by a bond of rank 1 (Structure.with_bond)."
         )
+
+
+def _check_flops(structure: Structure, most: float | None) -> None:
+    if most is None:
+        return
+    flops = planned_flops(structure)
+    if flops > most:
+        raise PlanError(
+            f"one sweep would take {flops:.2g} operations, {most:.2g} are allowed; nothing was "
+            f"allocated. Lower ranks (the widest node has {_widest(structure)} bond values), or "
+            "allow more (ALS(max_flops=...))."
+        )
+
+
+def _widest(structure: Structure) -> int:
+    ranks = structure.ranks
+    return max(math.prod(ranks[x] for x in legs if x in ranks) for _, legs in structure.nodes)
 
 
 def _check_shape(structure: Structure, shape: tuple[int, ...]) -> None:

@@ -67,14 +67,11 @@ def _in_double(single: Kernels, double: Kernels, xp: Namespace, kind: str) -> Ke
     """Return single-precision kernels whose small solves run in double.
 
     Normal equations square the condition of the block, which single precision cannot afford;
-    an orthonormal projection of the data does not.
+    forming them in double costs a third of a QR factorisation in single.
     """
     wide, narrow = getattr(xp, DOUBLE[kind]), getattr(xp, kind)
 
     def solve(data: Any, block: Any, old: Any) -> tuple[Any, Callable[[], float]]:
-        if block.shape[0] > block.shape[1]:
-            Q, block = single.qr(block)
-            data = data @ single.conj(Q)
         raised = [xp.astype(x, wide) for x in (data, block, old)]
         W, explained = double.solve(*raised)
         return xp.astype(W, narrow), explained

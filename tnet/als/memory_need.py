@@ -23,7 +23,8 @@ from tnet.als.layout import Layout
 from tnet.als.masked import CHUNK as ENTRY_CHUNK
 from tnet.als.pairs import Block, View
 from tnet.als.rows import LENGTHS
-from tnet.als.sweeps import CHUNK, Visit, compile_program
+from tnet.als.sweep_program import Visit, compile_program
+from tnet.als.sweeps import CHUNK
 from tnet.memory import allowed_memory
 from tnet.structure import Structure
 
@@ -111,7 +112,7 @@ def dense_need(structure: Structure, kind: str) -> Need:
     --------
     >>> import tnet
     >>> dense_need(tnet.fully_connected((8,) * 5, 4), "float64").nodes
-    ('v4',)
+    ('v0',)
     """
     program = compile_program(structure)
     item = ITEMSIZE[kind]

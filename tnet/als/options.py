@@ -68,6 +68,9 @@ class ALS:
     memory
         Bytes that the fit may hold beside the data, as a number or text ("2GiB"), or a share of
         what is available ("80%"); by default six tenths of it, on the device of the data.
+    max_flops
+        Most operations of one sweep over a full tensor, as `planned_flops` counts them; a fit
+        that would take more is refused before any work. None allows any number.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class ALS:
     winning_error: float | None = None
     ridge: float | None = None
     memory: int | float | str | None = None
+    max_flops: float | None = None
 
     def __post_init__(self) -> None:
         check_tol(self.tol)
@@ -101,6 +105,8 @@ class ALS:
             raise InputError(f"`ridge` is a number >= 0, got {self.ridge!r}.")
         if self.memory is not None and parse_share(self.memory) is None:
             parse_bytes(self.memory)
+        if self.max_flops is not None and not self.max_flops > 0.0:
+            raise InputError(f"`max_flops` is a number above 0, got {self.max_flops!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contraction.arrays import Array
 
 EXHAUSTIVE_UP_TO = 5  # operands: 2^5 subsets are cheap, beyond that the order is greedy
+EXHAUSTIVE_IF_DEAR = 8  # operands: 3^8 / 2 splits take some ms, which this cost is worth:
+DEAR = 1e6
+COPY = 50.0  # multiplications that moving one entry takes as long as
 Labels = tuple[str, ...]
 View = tuple[tuple[int, ...] | None, tuple[int, ...]]  # permutation (None: as it lies), shape
 
@@ -39,6 +42,7 @@ class Block:
     steps: tuple[PairStep, ...]
     final: View
     flops: float
+    moved: float  # entries that are read, written and permuted
 
     def run(self, operands: list[Array]) -> Array:
         """Return the matrix; `operands` is extended in place by the intermediate results."""
@@ -71,31 +75,62 @@ def compile_block(
     batch, so hyperbonds need no special case.
     """
     output = rows + columns
-    order = _pair_order(tuple(map(frozenset, inputs)), frozenset(output), sizes)
+    place = {x: k for k, x in enumerate(output)}
+    steps, labels, costs = _pair_steps(inputs, place, sizes)
+    shape = (_size(rows, sizes), _size(columns, sizes))
+    return Block(tuple(steps), (permutation(labels, output), shape), *costs)
+
+
+def compile_loose_block(
+    inputs: Sequence[Labels], rows: Labels, columns: Labels, sizes: Mapping[str, int]
+) -> tuple[Block, Labels, Labels]:
+    """Compile the same with rows and columns in whatever order costs the fewest copies.
+
+    Returns
+    -------
+    block, rows, columns
+        The contraction, and the orders it leaves.
+    """
+    place = dict.fromkeys(rows, 0) | dict.fromkeys(columns, 1)
+    steps, labels, costs = _pair_steps(inputs, place, sizes)
+    rows, columns = (tuple(x for x in labels if place[x] == side) for side in (0, 1))
+    shape = (_size(rows, sizes), _size(columns, sizes))
+    block = Block(tuple(steps), (permutation(labels, rows + columns), shape), *costs)
+    return block, rows, columns
+
+
+def _pair_steps(
+    inputs: Sequence[Labels], place: Mapping[str, int], sizes: Mapping[str, int]
+) -> tuple[list[PairStep], Labels, tuple[float, float]]:
+    """Return the steps to an array of the labels in `place`, their order, flops and moves."""
+    order = _pair_order(tuple(map(frozenset, inputs)), frozenset(place), sizes)
     held: list[Labels] = list(inputs)
     alive = list(range(len(inputs)))
     steps = []
-    flops = 0.0
+    flops = moved = 0.0
     for left, right in order:
         alive = [k for k in alive if k not in (left, right)]
-        kept = set(output).union(*(held[k] for k in alive))
-        if _out_of_order(held[left], held[right], kept, output):
+        kept = set(place).union(*(held[k] for k in alive))
+        if _out_of_order(held[left], held[right], place):
             left, right = right, left
         step, labels, cost = _pair_step(left, right, held, kept, sizes)
         steps.append(step)
         flops += cost
         alive.append(len(held))
         held.append(labels)
-    shape = (_size(rows, sizes), _size(columns, sizes))
-    return Block(tuple(steps), (permutation(held[-1], output), shape), flops)
+        moved += sum(_entries(x, sizes) for x in (held[left], held[right], labels))
+    return steps, held[-1], (flops, moved)
 
 
 def _pair_step(
     left: int, right: int, held: Sequence[Labels], kept: set[str], sizes: Mapping[str, int]
 ) -> tuple[PairStep, Labels, float]:
     a, b = held[left], held[right]
-    batch = tuple(x for x in a if x in b and x in kept)
-    summed = tuple(x for x in a if x in b and x not in kept)
+    # shared labels in the order of the larger operand, which is the dearer one to copy
+    larger = a if _entries(a, sizes) >= _entries(b, sizes) else b
+    shared = tuple(x for x in larger if x in a and x in b)
+    batch = tuple(x for x in shared if x in kept)
+    summed = tuple(x for x in shared if x not in kept)
     mine = tuple(x for x in a if x not in b)
     other = tuple(x for x in b if x not in a)
     dims = [_size(part, sizes) for part in (batch, mine, summed, other)]
@@ -116,12 +151,15 @@ def _pair_step(
     return step, labels, 2.0 * math.prod(abs(n) for n in dims)
 
 
-def _out_of_order(a: Labels, b: Labels, kept: set[str], output: Labels) -> bool:
+def _out_of_order(a: Labels, b: Labels, place: Mapping[str, int]) -> bool:
     """Tell whether b's legs come before a's in the output: then b should stand left."""
-    place = {x: k for k, x in enumerate(output)}
     mine = [place[x] for x in a if x not in b and x in place]
     other = [place[x] for x in b if x not in a and x in place]
     return bool(mine and other) and sum(mine) * len(other) > sum(other) * len(mine)
+
+
+def _entries(labels: Labels, sizes: Mapping[str, int]) -> int:
+    return math.prod(abs(sizes[x]) for x in labels)
 
 
 def permutation(have: Labels, want: Labels) -> tuple[int, ...] | None:
@@ -141,7 +179,10 @@ Pairs = list[tuple[int, int]]
 def _pair_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
     if len(inputs) <= EXHAUSTIVE_UP_TO:
         return _best_order(inputs, output, sizes)
-    return _greedy_order(inputs, output, sizes)
+    pairs, cost = _greedy_order(inputs, output, sizes)
+    if len(inputs) <= EXHAUSTIVE_IF_DEAR and cost > DEAR:
+        return _best_order(inputs, output, sizes)
+    return pairs
 
 
 def _weight(labels: frozenset[str], sizes: Mapping[str, int]) -> float:
@@ -152,26 +193,26 @@ def _weight(labels: frozenset[str], sizes: Mapping[str, int]) -> float:
 
 
 def _best_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
-    """Dynamic programme over subsets of the operands, by multiplications plus result size."""
+    """Dynamic programme over subsets of the operands, by multiplications and entries moved."""
     count = len(inputs)
     full = (1 << count) - 1
-    union = [frozenset[str]() for _ in range(full + 1)]
-    for s in range(1, full + 1):
-        low = s & -s
-        union[s] = union[s ^ low] | inputs[low.bit_length() - 1]
-    legs = {s: union[s] & (output | union[full ^ s]) for s in range(1, full + 1)}
+    legs, weight = _subset_legs(inputs, output, sizes)
+    moved = [COPY * weight(legs[s]) for s in range(full + 1)]
     best: dict[int, tuple[float, int]] = {1 << k: (0.0, 0) for k in range(count)}
     for s in range(1, full + 1):
         if s in best:
             continue
-        found = (math.inf, 0)
+        found, which = math.inf, 0
         part = (s - 1) & s
         while part > s ^ part:
             rest = s ^ part
-            cost = best[part][0] + best[rest][0] + _weight(legs[part] | legs[rest], sizes)
-            found = min(found, (cost, part))
+            cost = best[part][0] + best[rest][0]
+            if cost < found:
+                cost += weight(legs[part] | legs[rest]) + moved[part] + moved[rest]
+                if cost < found:
+                    found, which = cost, part
             part = (part - 1) & s
-        best[s] = (found[0] + _weight(legs[s], sizes), found[1])
+        best[s] = (found + moved[s], which)
     pairs: Pairs = []
     place: dict[int, int] = {1 << k: k for k in range(count)}
     todo = [full]
@@ -185,9 +226,38 @@ def _best_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int])
     return pairs
 
 
-def _greedy_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
-    """Contract the pair whose result grows least, until one array is left."""
+def _subset_legs(
+    inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]
+) -> tuple[list[int], Callable[[int], float]]:
+    """Return the legs of each subset's contraction as bits, and the entries that legs span."""
+    names = sorted(output.union(*inputs))
+    bit = {x: 1 << k for k, x in enumerate(names)}
+    masks = [sum(bit[x] for x in labels) for labels in inputs]
+    full = (1 << len(inputs)) - 1
+    union = [0] * (full + 1)
+    for s in range(1, full + 1):
+        low = s & -s
+        union[s] = union[s ^ low] | masks[low.bit_length() - 1]
+    kept = sum(bit[x] for x in output)
+    memo: dict[int, float] = {0: 1.0}
+
+    def weight(legs: int) -> float:
+        found = memo.get(legs)
+        if found is None:
+            low = legs & -legs
+            found = weight(legs ^ low) * abs(sizes[names[low.bit_length() - 1]])
+            memo[legs] = found
+        return found
+
+    return [union[s] & (kept | union[full ^ s]) for s in range(full + 1)], weight
+
+
+def _greedy_order(
+    inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]
+) -> tuple[Pairs, float]:
+    """Contract the pair whose result grows least, until one array is left; return its cost too."""
     alive: dict[int, frozenset[str]] = dict(enumerate(inputs))
+    total = 0.0
     pairs: Pairs = []
     while len(alive) > 1:
         found: tuple[float, int, int] | None = None
@@ -201,7 +271,8 @@ def _greedy_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int
         assert found is not None
         _, i, j = found
         a, b = alive.pop(i), alive.pop(j)
+        total += _weight(a | b, sizes)
         rest = output.union(*alive.values())
         alive[len(inputs) + len(pairs)] = (a | b) & rest
         pairs.append((i, j))
-    return pairs
+    return pairs, total
