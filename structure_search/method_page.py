@@ -236,6 +236,7 @@ def reached(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> Figure | No
         mine = groups[row.method]
         counts = sorted(c for r in mine if (c := evaluations_to(r, target)) is not None)
         points = [(float(count), (i + 1) / len(mine)) for i, count in enumerate(counts)]
+        points = [(x, 0.0) for x, _ in points[:1]] + points  # a step up from nothing
         series.append(Series(name=row.method, points=points, color=k % COLORS, mark=Mark.STEPS))
     drawn = chart(
         series,

@@ -33,6 +33,13 @@ METHOD_LINES: Mapping[str, MethodLine] = {
         "SmallestFirst", "small graphs in the order of their size, until they fit", needs="tol"
     ),
     "core-shape": MethodLine("CoreShape", "the best Tucker core shape within a budget"),
+    "cut-rank": MethodLine("CutRank", "graph and ranks read off the spectra of all bipartitions"),
+    "tree-search": MethodLine(
+        "TreeSearch", "the best tree and ranks, from spectra of bipartitions"
+    ),
+    "tnale": MethodLine("TnALE", "one rank or exchange of modes at a time, over neighbourhoods"),
+    "tnls": MethodLine("TNLS", "random neighbours of the best structure so far"),
+    "tnga": MethodLine("TNGA", "a genetic algorithm over ranks and modes"),
     "random": MethodLine("RandomSearch", "structures drawn at random: the yardstick"),
 }
 DEFAULTS = ("adaptive", "greedy")  # the first that is installed

@@ -24,6 +24,8 @@ from structure_search.commands.method_choice import (
     add_method_options,
     default_method,
     make_method,
+    method_class,
+    method_options,
     show_methods,
     split_settings,
 )
@@ -126,9 +128,13 @@ def _checked(args: argparse.Namespace) -> tuple[AbstractObjective, Any, dict[str
     """Return what the options say, after all checks that need no data."""
     line = METHOD_LINES.get(args.method)
     objective = make_objective(args)  # also checks that one goal at most is named
+    settings = split_settings(args.settings)
+    if args.template and "template" in method_options(method_class(args.method)):
+        if not args.template.endswith(".tnet"):
+            settings.setdefault("template", args.template)
     method = make_method(
         args.method,
-        split_settings(args.settings),
+        settings,
         flags={
             "max_rank": args.max_rank,
             "max_degree": args.max_degree,
@@ -160,7 +166,9 @@ def search_one(
     """Search for one array, `args.data`."""
     data = open_data(args)
     task = task_options(args, data)
-    start = None if args.template is None else template(args, data)
+    start = None
+    if args.template and not _takes_template(args):
+        start = template(args, data)
     if args.dry_run:
         return Finished(_dry_run(args, data, objective, method, console), {}, None)
     import numpy as np
@@ -200,6 +208,12 @@ def search_one(
 
         done.document["reused"] = show_reuse(done.result, np.asarray(data.array), args, console)
     return done
+
+
+def _takes_template(args: argparse.Namespace) -> bool:
+    """Tell whether the method makes the graph of --template itself."""
+    named = not args.template.endswith(".tnet")
+    return named and "template" in method_options(method_class(args.method))
 
 
 def template(args: argparse.Namespace, data: Data) -> Structure:
