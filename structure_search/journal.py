@@ -17,12 +17,12 @@ Every event has `seq` (0, 1, 2, ...), `kind` and `crc32`; the kinds are
 
 ``session``
     A process began: `started` (seconds since 1970), `pid`, `host`, `objective`,
-    `max_evaluations`, `max_seconds`, `tnet`.
+    `max_evaluations`, `max_seconds`, `patience`, `min_gain`, `workers`, `tnet`.
 ``evaluation``
     The fields of `Evaluation.to_dict` (`index`, `key`, `structure`, `ranks`, `num_params`,
     `error` or null, `bound`, `seconds`, `elapsed`, `source`, `sweeps`, `label`, `request`,
     `failure`), `best` (whether it was the best so far), `session`, and `network`: where its
-    arrays are in networks.bin, or null.
+    arrays are in networks.bin, with `dtype`, `crc32`, `center` and `certificate`, or null.
 ``end``
     A session ended: `outcome` (name), `advice`, `evaluations`, `elapsed`, `counts`.
 
@@ -151,8 +151,9 @@ class Journal:
     """Appends events to the journal of one run; the only writer of the file.
 
     A line is handed to the operating system at once, so that killing the process loses
-    nothing; it is flushed to the disk at most `SECONDS_BETWEEN_SYNCS` later (a power cut loses
-    no more than that). Flushing every line would cost several milliseconds each.
+    nothing; it is flushed to the disk at most `SECONDS_BETWEEN_SYNCS` later, with the next line
+    or by `LateFlush` (a power cut loses no more than that). Flushing every line would cost
+    several milliseconds each.
     """
 
     def __init__(self, folder: Path, *, seq: int, good: int) -> None:
@@ -176,6 +177,11 @@ class Journal:
             self.sync()
 
     @property
+    def dirty(self) -> bool:
+        """Whether something was written that is not flushed yet."""
+        return self._dirty
+
+    @property
     def due(self) -> bool:
         """Whether the next line will be flushed to the disk."""
         return time.monotonic() - self._synced >= SECONDS_BETWEEN_SYNCS
@@ -183,8 +189,8 @@ class Journal:
     def sync(self) -> None:
         """Flush what was written to the disk."""
         if self._dirty:
+            self._dirty = False  # first, for a line may be written in the meantime
             os.fsync(self._handle)
-            self._dirty = False
         self._synced = time.monotonic()
 
     def close(self) -> None:

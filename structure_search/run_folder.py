@@ -21,6 +21,7 @@ import numpy as np
 from contraction.arrays import Array, dtype_name, to_numpy
 from contraction.errors import InputError
 from structure_search import journal
+from structure_search.flushing import LateFlush
 from structure_search.locking import LOCK, OWNER, run_lock
 from structure_search.results import Candidate, Counts, Evaluation, Outcome
 from structure_search.store import NetworkStore
@@ -111,6 +112,7 @@ class RunFolder:
         }
         store.open(self.folder, places)
         self._journal = journal.Journal(self.folder, seq=len(record.events), good=record.good_bytes)
+        self._late = LateFlush(self._sync, seconds=journal.SECONDS_BETWEEN_SYNCS)
         self._written = -1  # index of the evaluation whose network is in best/
         self._when = time.monotonic()
 
@@ -126,6 +128,8 @@ class RunFolder:
         place = self._store.place(evaluation.request)
         fields = {**evaluation.to_dict(), "network": place, "best": best}
         self._journal.append("evaluation", {**fields, "session": self._session})
+        if self._journal.dirty:
+            self._late.soon()
 
     @property
     def best_is_due(self) -> bool:
@@ -165,8 +169,13 @@ class RunFolder:
 
     def close(self) -> None:
         """Flush and close everything."""
+        self._late.close()
         self._store.close()
         self._journal.close()
+
+    def _sync(self) -> None:
+        self._store.sync()
+        self._journal.sync()
 
     def _save(
         self, best: Candidate, net: Network, pareto: Sequence[Candidate], more: Mapping[str, Any]
