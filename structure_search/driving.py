@@ -41,6 +41,7 @@ class Task:
     limits: Limits
     workers: Scheduler = field(default_factory=Serial)
     progress: Progress | None = None
+    max_fit_flops: float | None = None
 
 
 def drive(
@@ -73,6 +74,7 @@ def _driven(
         objective=task.objective,
         seed=task.seed,
         journal=record.evaluations if record else (),
+        max_fit_flops=task.max_fit_flops,
     )
     keeper = Keeper(evaluator, task.objective, run, task.progress, min_gain=task.limits.min_gain)
     with ExitStack() as stack:

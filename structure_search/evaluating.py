@@ -201,7 +201,7 @@ class Evaluator:
             evaluation = replace(evaluation, index=len(self.trace), elapsed=self.elapsed)
             self.trace.append(evaluation)
         self._finished[id(pending)] = (evaluation, held)
-        self._count(evaluation.source, replayed=int(pending.replayed))
+        self._count(pending, evaluation.source)
         return self._answer(pending.proposal, evaluation, held)
 
     def _kept(self, evaluation: Evaluation) -> str:
@@ -380,7 +380,7 @@ class Evaluator:
     def _stream(self, request: str) -> tuple[int, int]:
         return self._seed, int(request, 16)
 
-    def _count(self, source: Source, replayed: int = 0) -> None:
+    def _count(self, pending: Pending, source: Source) -> None:
         now = self._counts
         self._counts = Counts(
             requested=now.requested + 1,
@@ -390,5 +390,6 @@ class Evaluator:
             inherited=now.inherited + (source is Source.INHERITED),
             refused=now.refused + (source is Source.REFUSED),
             failed=now.failed + (source is Source.FAILED),
-            replayed=now.replayed + replayed,
+            replayed=now.replayed + pending.replayed,
+            continued=now.continued + (pending.proposal.before > 0),
         )

@@ -181,7 +181,8 @@ class Counts:
     `requested` is what papers call the number of evaluations; only `fitted` cost a fit. It is
     the sum of `fitted`, `cached`, `inherited`, `pruned`, `refused` and `failed`.
     `passed_over` counts structures that the method did not even ask for, since a lower bound
-    rules them out; they are no part of `requested`.
+    rules them out; they are no part of `requested`. `continued` of the requested went on with
+    the network of an earlier one, so that ``requested - continued`` structures were begun.
     """
 
     requested: int = 0
@@ -193,6 +194,7 @@ class Counts:
     passed_over: int = 0
     inherited: int = 0
     refused: int = 0
+    continued: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +210,8 @@ class Result:
     trace
         Every evaluation, in order.
     pareto
-        The candidates that no other beats in both parameters and error, smallest first.
+        The candidates that no other beats in both parameters and error, smallest first,
+        whatever the objective.
     outcome
         How the search ended; its value says what to do about it.
     counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -53,6 +54,7 @@ def search(
     mask: Array | None = None,
     held_out: float | Array | Entries | None = None,
     ridge: float | None = None,
+    max_fit_flops: float | None = None,
 ) -> Result:
     """Look for the network structure that fits `x` best.
 
@@ -108,6 +110,9 @@ def search(
     ridge
         For completion: the regularisation of each fit, see `tnet.ALS`. By default every fit
         chooses its own.
+    max_fit_flops
+        A fit that is planned to take more operations is refused, and the search goes on; by
+        default 1e12, or 1e5 for each entry of the data if that is more.
 
     Returns
     -------
@@ -152,6 +157,7 @@ def search(
             stop=stop,
         ),
         workers=workers or Serial(),
+        max_fit_flops=max_fit_flops,
         seed=seed,
         start=start,
         progress=progress,
@@ -250,6 +256,7 @@ def resume(
             stop=stop,
         ),
         workers=workers or Serial(),
+        max_fit_flops=config.get("max_fit_flops"),
         seed=seed,
         start=first,
         progress=progress,
@@ -282,6 +289,7 @@ def _task(
     objective: AbstractObjective | None,
     limits: Limits,
     workers: Scheduler,
+    max_fit_flops: float | None,
     seed: int,
     start: Structure | None,
     progress: Progress | None,
@@ -292,6 +300,8 @@ def _task(
             f"{type(method).__name__} needs an `objective`: RelativeError(tol=...) for the "
             "smallest network within an error, MaxParams(params=...) for the least error."
         )
+    if max_fit_flops is not None and not 0.0 < max_fit_flops < math.inf:
+        raise InputError(f"`max_fit_flops` is a positive number, got {max_fit_flops!r}.")
     if method.needs_every_entry:
         data.require_complete(type(method).__name__)
     return Task(
@@ -302,6 +312,7 @@ def _task(
         seed=seed,
         limits=limits,
         workers=workers,
+        max_fit_flops=max_fit_flops,
         progress=progress,
     )
 
@@ -329,6 +340,7 @@ def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[
         "seed": task.seed,
         "entropy": entropy,
         **_recorded(task.limits),
+        "max_fit_flops": task.max_fit_flops,
         "start": None if task.start is None else task.start.to_dict(),
         "input": about,
     }
