@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,13 +54,8 @@ def kill_often(tmp_path: Path, kills: int, kinds: list[str], seed: int) -> None:
     """Kill sessions, each when it has recorded a few evaluations or before; compare the end."""
     method = Batches(rounds=8, sweeps=12)
     goal = RelativeError(tol=1e-4)
-    wanted = search(
-        ring_data(),
-        method=method,
-        objective=goal,
-        rng=np.random.default_rng(3),
-        run=tmp_path / "whole",
-    )
+    rng = np.random.default_rng(3)
+    wanted = search(ring_data(), method=method, objective=goal, rng=rng, run=tmp_path / "whole")
     chance, done, round_ = random.Random(seed), 0, 0
     while done < kills:
         folder = tmp_path / f"killed{round_}"
@@ -103,6 +99,8 @@ def test_what_is_written_is_flushed_soon(tmp_path: Path, monkeypatch: pytest.Mon
     from structure_search import flushing, journal
 
     monkeypatch.setattr(journal, "SECONDS_BETWEEN_SYNCS", 0.05)
+    frozen = SimpleNamespace(monotonic=lambda: 0.0)  # no line is ever flushed for its own sake
+    monkeypatch.setattr(journal, "time", frozen)
     flushed: list[int] = []
     true = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(handle) or true(handle))
@@ -133,8 +131,8 @@ def test_what_is_written_is_flushed_soon(tmp_path: Path, monkeypatch: pytest.Mon
     late = flushing.LateFlush(fail, seconds=0.0)
     late.soon()
     ends = time.monotonic() + 10
+    while late._error is None and time.monotonic() < ends:
+        time.sleep(0.01)
     with pytest.raises(OSError, match="the disk is gone"):
-        while time.monotonic() < ends:
-            late.soon()
-            time.sleep(0.01)
+        late.soon()
     late.close()
