@@ -101,13 +101,16 @@ def resume_command(run: str | Path) -> str:
     return f"tnet resume {shlex.quote(str(run))}"
 
 
-def show_result(
-    result: Result, goal: Mapping[str, Any], console: Console, *, kind: str = ""
-) -> None:
-    """Write the best network of a search in a few lines and a drawing.
+ERRORS = {  # error_of -> what the error is, in a few words
+    "ALL": "relative",
+    "OBSERVED": "relative, over the observed entries, which were fitted",
+    "HELD_OUT": "relative, over held-out entries, which were not fitted",
+    "LOSS": "the loss",
+}
 
-    `kind` says what the error is, where it is not taken over all entries.
-    """
+
+def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> None:
+    """Write the best network of a search in a few lines and a drawing."""
     if console.json:
         return
     import tnet
@@ -122,7 +125,7 @@ def show_result(
         else f"not fewer than the {best.dense_size:,} entries of the data"
     )
     console.out(f"found    {best.num_params:,} parameters{limit}, {size}")
-    console.out(f"error    {best.error:.4g}{allowed} ({kind or 'relative'})")
+    console.out(f"error    {best.error:.4g}{allowed} ({ERRORS[result.error_of.name]})")
     if "weight" in goal:
         objective = best.num_params / best.dense_size + goal["weight"] * best.error**2
         console.out(f"value    {objective:.6g} = params/entries + {goal['weight']:g} error^2")

@@ -26,7 +26,6 @@ class Work:
     seconds: float | None
     objective: AbstractObjective
     method: str = ""
-    kind: str = ""  # of the error, where it is not over all entries
 
 
 class Finished(NamedTuple):
@@ -64,7 +63,7 @@ def finish(begin: Callable[..., Result], work: Work, console: Console) -> Finish
         import tnet
 
         tnet.save(work.out, result.network.to(namespace="numpy"))
-    screen.show_result(result, objective_to_dict(work.objective), console, kind=work.kind)
+    screen.show_result(result, objective_to_dict(work.objective), console)
     stopped = {
         Outcome.INTERRUPTED: ExitCode.INTERRUPTED,
         Outcome.TERMINATED: ExitCode.TERMINATED,
@@ -79,7 +78,7 @@ def finish(begin: Callable[..., Result], work: Work, console: Console) -> Finish
         return Finished(stopped, document, result)
     if not met:
         console.note(f"target not reached: {told}")
-    elif result.outcome is not Outcome.REACHED:
+    elif result.outcome not in (Outcome.REACHED, Outcome.CONVERGED):
         console.note(f"the search was not over: {told}")
     return Finished(ExitCode.DONE if met else ExitCode.TARGET_NOT_REACHED, document, result)
 
@@ -117,6 +116,7 @@ def _document(
         "outcome": result.outcome.name,
         "advice": screen.advice(result.outcome, run=work.run, done=len(result.trace)),
         "best": result.best.to_dict(),
+        "error_of": result.error_of.name.lower(),
         "counts": result.counts,
         "evaluations": len(result.trace),
         "seconds": result.seconds,

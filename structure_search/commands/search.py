@@ -99,7 +99,7 @@ def run_search(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet search`."""
     settle(args)
     chosen = args.method
-    args.method = chosen or default_method()
+    args.method = default_method() if chosen is None else chosen
     if args.list_methods:
         return show_methods(chosen, console)
     if args.print_config:
