@@ -4,6 +4,7 @@ pytest benchmarks/test_search.py --benchmark-only -o addopts="--import-mode=impo
 """
 
 import itertools
+import os
 import shutil
 import statistics
 import time
@@ -13,8 +14,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import tnet
-from structure_search import CoreShape, Greedy, RelativeError, search
+from structure_search import CoreShape, Greedy, RelativeError, SVDinsTN, WeightedError, search
 from structure_search.methods import core_shape, hosvd, packing
+from structure_search.results import as_candidate
 
 SEEDS = range(10)
 FAMILIES = {  # bonds of five nodes of size seven, the true parameter count, the share wanted
@@ -84,6 +86,70 @@ def test_greedy_on_planted_networks(benchmark, family: str, inner: bool) -> None
     if inner or family != "tucker":
         assert small >= 5
     assert statistics.median(seconds) <= 3.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sparse_diagonals_on_planted_networks(benchmark, family: str) -> None:
+    """Not as small as greedy growth: no node without a mode, and ranks vanish for good."""
+    bonds, truth = FAMILIES[family]
+    goal = RelativeError(tol=1e-4)
+    method = SVDinsTN(max_rank=6 if family == "train" else 5)
+
+    def one(seed: int):
+        x = planted(bonds, seed)
+        begun = time.process_time()
+        found = search(x, method=method, objective=goal, rng=np.random.default_rng(seed))
+        return found, time.process_time() - begun
+
+    runs = benchmark.pedantic(lambda: [one(seed) for seed in range(5)], rounds=1, iterations=1)
+    params = [found.best.num_params for found, _ in runs]
+    seconds = statistics.median(spent for _, spent in runs)
+    benchmark.extra_info.update(true_params=truth, params=params, cpu_seconds_median=seconds)
+    print(f"\n{family}: P {params}, true {truth}, CPU median {seconds:.2f} s")
+    assert all(found.best.error <= 1e-4 for found, _ in runs)
+
+
+REFERENCE = os.environ.get("TNET_REFERENCE_DATA", "")
+
+
+@pytest.mark.skipif(not REFERENCE, reason="TNET_REFERENCE_DATA does not name a folder")
+@pytest.mark.parametrize(("image", "value"), [("Image_A", 0.257), ("Image_B", 0.2246)])
+def test_greedy_on_reference_images(benchmark, image: str, value: float) -> None:
+    """Parameters / entries + 5 * squared error, all edges, ranks up to 4."""
+    x = np.asarray(np.load(f"{REFERENCE}/{image}.npz")["goal"], dtype=float)
+    goal = WeightedError(weight=5.0)
+    method = Greedy(max_rank=4, look_ahead=3, trial_sweeps=2, sweeps=4, inner_nodes=False)
+    begun = time.process_time()
+    found = benchmark.pedantic(
+        lambda: search(
+            x,
+            method=method,
+            objective=goal,
+            rng=np.random.default_rng(0),
+            max_evaluations=200,
+            max_seconds=120.0,
+        ),
+        rounds=1,
+    )
+    spent = time.process_time() - begun
+    reached = next(
+        (e for e in found.trace if goal.order(as_candidate(e))[0] < value), found.trace[-1]
+    )
+    best = goal.order(found.best)[0]
+    benchmark.extra_info.update(
+        objective=best,
+        params=found.best.num_params,
+        squared_error=found.best.error**2,
+        cpu_seconds=spent,
+        seconds_to_value=reached.elapsed,
+        fits_to_value=reached.index + 1,
+    )
+    print(
+        f"\n{image}: {best:.4f} with {found.best.num_params} parameters, squared error "
+        f"{found.best.error**2:.4f}, {spent:.1f} s of CPU, {found.counts.fitted} fits; below "
+        f"{value} after {reached.elapsed:.1f} s and {reached.index + 1} evaluations"
+    )
+    assert best < value
 
 
 @pytest.mark.parametrize(("budget", "squared"), [(1000, 1361e-6), (2000, 1125e-6), (5000, 960e-6)])
