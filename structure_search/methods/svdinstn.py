@@ -19,6 +19,7 @@ from structure_search.methods.diagonal_factors import (
     random_factors,
     sweep,
 )
+from structure_search.methods.greedy import isolated
 from structure_search.objectives import RelativeError
 from structure_search.results import Candidate, as_candidate
 from tnet.network import Network
@@ -114,6 +115,8 @@ class SVDinsTN(AbstractMethod):
             raise InputError("SVDinsTN begins with all bonds; it takes no start.")
         goal = problem.objective
         path = self._path(problem)
+        if not path:  # nothing to be made sparse
+            yield [Proposal(structure=isolated(problem), sweeps=self.sweeps, label="rank one")]
         best: Candidate | None = None
         for net in reversed(path):
             structure = charged(net.structure)
