@@ -124,8 +124,8 @@ class TnALE(AbstractMethod):
     initial_radius: int = 2
     initial_trips: int = 1
     repeats: int = 1
-    patience: int = 5
-    starts: int = 3
+    patience: int = 8
+    starts: int = 4
     absent: float | None = None
     max_degree: int | None = None
     max_params: int | None = None
