@@ -3,7 +3,7 @@
 A run is one folder, readable without tnet::
 
     run.json            written once: versions, method, objective, seed, input
-    lock                the process that works here (see `structure_search.locking`)
+    lock                the process that works here (see `contraction.folder_lock`)
     events.jsonl        append-only, one JSON object a line, each with its crc32
     networks.bin        arrays of fitted networks, appended; events point into it
     best/network.tnet   the best network
@@ -126,7 +126,7 @@ def repair(folder: str | os.PathLike[str]) -> Path | None:
     RunLockedError
         A process works in the folder.
     """
-    from structure_search.locking import run_lock
+    from contraction.folder_lock import run_lock
 
     root = Path(folder)
     read_config(root)

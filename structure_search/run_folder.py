@@ -20,9 +20,9 @@ import numpy as np
 
 from contraction.arrays import Array, dtype_name, to_numpy
 from contraction.errors import InputError
+from contraction.folder_lock import LOCK, OWNER, run_lock
 from structure_search import journal
 from structure_search.flushing import LateFlush
-from structure_search.locking import LOCK, OWNER, run_lock
 from structure_search.results import Candidate, Counts, Evaluation, Outcome
 from structure_search.store import NetworkStore
 from tnet.network import Network

@@ -5,7 +5,7 @@ inputs.bin      the inputs
 parts/          one file for each finished task
 result.npy      the result, and
 result.json     its hash; then inputs and parts are removed
-lock            held by the process that works here
+lock            held by the process that works here (`contraction.folder_lock`)
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contraction.atomic import sync_folder, write_text, write_with
-from contraction.errors import CheckpointError, InputError, RunLockedError
+from contraction.errors import CheckpointError, InputError
+from contraction.folder_lock import LOCK, OWNER, run_lock
 from contraction.workers.parts import Parts
 from contraction.workers.stored import Stored, describe, digests, read_arrays, write_arrays
 
 FORMAT, VERSION = "tnet contraction", 1
-MANIFEST, INPUTS, PARTS, LOCK = "manifest.json", "inputs.bin", "parts", "lock"
+MANIFEST, INPUTS, PARTS = "manifest.json", "inputs.bin", "parts"
 RESULT, RESULT_FACTS = "result.npy", "result.json"
 LARGEST_MANIFEST = 1 << 30
 
@@ -254,8 +255,6 @@ def run_folder(path: str | os.PathLike[str], *, new: bool) -> Iterator[RunFolder
     RunLockedError
         A living process holds it.
     """
-    from filelock import FileLock, Timeout
-
     folder = Path(path)
     if new and not folder.exists():
         if not folder.absolute().parent.is_dir():
@@ -271,20 +270,11 @@ def run_folder(path: str | os.PathLike[str], *, new: bool) -> Iterator[RunFolder
             if folder.exists()
             else f"there is no run folder {str(folder)!r}."
         )
-    ours = {MANIFEST, INPUTS, PARTS, RESULT, RESULT_FACTS, LOCK}
+    ours = {MANIFEST, INPUTS, PARTS, RESULT, RESULT_FACTS, LOCK, OWNER}
     strange = [x.name for x in folder.iterdir() if x.name not in ours and x.suffix != ".tmp"]
     if strange and not (folder / MANIFEST).exists():
         raise InputError(
             f"{str(folder)!r} holds {sorted(strange)[0]!r} and no contraction; name a new folder."
         )
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunLockedError(
-            f"another process works in {str(folder)!r}; wait for it, or name another folder."
-        ) from None
-    try:
+    with run_lock(folder):
         yield RunFolder(folder)
-    finally:
-        lock.release()

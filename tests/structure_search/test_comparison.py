@@ -8,11 +8,11 @@ import pytest
 
 import tnet
 from contraction.errors import CheckpointError, MemoryBudgetError, RunLockedError
+from contraction.folder_lock import run_lock
 from structure_search import comparison
 from structure_search.comparison import compare, is_compared, level_of
 from structure_search.figures import slice_figure
 from structure_search.journal import read_run, write_baselines
-from structure_search.locking import run_lock
 from structure_search.residuals import read_residuals
 from tnet.cli import main
 

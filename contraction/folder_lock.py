@@ -36,8 +36,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunLockedError(
-            f"another process works in {folder}{_who(folder)}; wait for it, or choose another "
-            "run folder."
+            f"another process works in {str(folder)!r}{_who(folder)}; wait for it, or name another "
+            "folder."
         ) from None
     try:
         # a plain write: the note may be torn by a crash, and nothing depends on it
