@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from structure_search.methods.base import Answer as Answer
     from structure_search.methods.base import Problem as Problem
     from structure_search.methods.base import Proposal as Proposal
+    from structure_search.methods.base import Warmth as Warmth
     from structure_search.methods.core_shape import CoreShape as CoreShape
     from structure_search.methods.cut_rank import CutRank as CutRank
     from structure_search.methods.cut_rank_levels import cut_rank_bound as cut_rank_bound
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from structure_search.methods.greedy import Greedy as Greedy
     from structure_search.methods.greedy import Screening as Screening
     from structure_search.methods.greedy import StepChoice as StepChoice
+    from structure_search.methods.halving import halved as halved
     from structure_search.methods.random_search import RandomSearch as RandomSearch
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
     from structure_search.methods.svdinstn import SVDinsTN as SVDinsTN
@@ -49,11 +51,18 @@ __getattr__, __dir__, __all__ = attach(
     {
         "structure_search.estimator": ["StructureSearch"],
         "structure_search.journal": ["RunRecord", "read_run"],
-        "structure_search.methods.base": ["AbstractMethod", "Answer", "Problem", "Proposal"],
+        "structure_search.methods.base": [
+            "AbstractMethod",
+            "Answer",
+            "Problem",
+            "Proposal",
+            "Warmth",
+        ],
         "structure_search.methods.core_shape": ["CoreShape"],
         "structure_search.methods.cut_rank": ["CutRank"],
         "structure_search.methods.cut_rank_levels": ["cut_rank_bound", "cut_rank_start"],
         "structure_search.methods.greedy": ["Greedy", "Screening", "StepChoice"],
+        "structure_search.methods.halving": ["halved"],
         "structure_search.methods.random_search": ["RandomSearch"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
         "structure_search.methods.svdinstn": ["SVDinsTN"],

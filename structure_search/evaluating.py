@@ -382,6 +382,7 @@ class Evaluator:
 
     def _count(self, pending: Pending, source: Source) -> None:
         now = self._counts
+        further = pending.proposal.before > 0 and pending.blank.key in self._cache
         self._counts = Counts(
             requested=now.requested + 1,
             fitted=now.fitted + (source in (Source.FIT, Source.EXACT)),
@@ -391,5 +392,5 @@ class Evaluator:
             refused=now.refused + (source is Source.REFUSED),
             failed=now.failed + (source is Source.FAILED),
             replayed=now.replayed + pending.replayed,
-            continued=now.continued + (pending.proposal.before > 0),
+            continued=now.continued + further,
         )

@@ -182,7 +182,8 @@ class Counts:
     the sum of `fitted`, `cached`, `inherited`, `pruned`, `refused` and `failed`.
     `passed_over` counts structures that the method did not even ask for, since a lower bound
     rules them out; they are no part of `requested`. `continued` of the requested went on with
-    the network of an earlier one, so that ``requested - continued`` structures were begun.
+    the fit of a structure that had been asked for before, so that ``requested - continued`` are
+    the candidates begun.
     """
 
     requested: int = 0
