@@ -118,7 +118,11 @@ class LiveState:
     def _time(self) -> str:
         spent, left = self._clock() - self._begun, self.seconds_left
         text = format_seconds(math.floor(spent))
-        return text if left is None else f"{text}, at most {format_seconds(math.ceil(left))} left"
+        return (
+            text
+            if left is None
+            else f"{text}, about {format_seconds(math.ceil(left))} left at most"
+        )
 
 
 def resident_memory() -> int:

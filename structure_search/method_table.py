@@ -248,6 +248,11 @@ def verdict(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> list[str]:
         p = p_value(a, b)
         if share == 0.5 and p > ALIKE:
             lines.append(f"{first.method} and {second.method} are equal on these data")
+        elif p > ALIKE and 2.0 / math.comb(len(a) + len(b), len(a)) > ALIKE:
+            lines.append(
+                f"{first.method} before {second.method} in {100 * share:.0f} % of pairs; "
+                f"{len(a)} and {len(b)} seeds are too few to tell them apart"
+            )
         elif p > ALIKE:
             lines.append(
                 f"{first.method} and {second.method} are not told apart by {len(a)} and {len(b)} "

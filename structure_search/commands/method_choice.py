@@ -20,11 +20,16 @@ from tnet.failures import UsageError
 
 
 class MethodLine(NamedTuple):
-    """A method in the shell: its class, one line of help, and the goal it cannot do without."""
+    """A method in the shell.
+
+    Its class, one line of help, the goal it cannot do without, and the option that says how many
+    structures it tries in all, where there is one.
+    """
 
     kind: str
     help: str
     needs: str = ""
+    total: str = ""
 
 
 METHOD_LINES: Mapping[str, MethodLine] = {
@@ -40,7 +45,10 @@ METHOD_LINES: Mapping[str, MethodLine] = {
     "tnale": MethodLine("TnALE", "one rank or exchange of modes at a time, over neighbourhoods"),
     "tnls": MethodLine("TNLS", "random neighbours of the best structure so far"),
     "tnga": MethodLine("TNGA", "a genetic algorithm over ranks and modes"),
-    "random": MethodLine("RandomSearch", "structures drawn at random: the yardstick"),
+    "svdinstn": MethodLine("SVDinsTN", "all edges at once, with factors that become sparse"),
+    "random": MethodLine(
+        "RandomSearch", "structures drawn at random: the yardstick", total="samples"
+    ),
 }
 DEFAULTS = ("adaptive", "greedy")  # the first that is installed
 FLAGS = ("max_rank", "max_degree", "max_params")  # fields of methods that are flags as well
@@ -289,8 +297,9 @@ def make_method(
         if key in values:
             raise UsageError(f"{flag} and --set {key} say the same; give one.")
         values[key] = value
-    if unlimited and "samples" in options:
-        values.setdefault("samples", UNLIMITED)  # a limit ends it, so that more can be had
+    line = METHOD_LINES.get(name)
+    if unlimited and line is not None and line.total:
+        values.setdefault(line.total, UNLIMITED)  # a limit ends it, so that more can be had
     for key, option in options.items():
         if option.default is dataclasses.MISSING and key not in values:
             flag = f"--{key.replace('_', '-')}" if key in FLAGS else f"--set {key}=VALUE"
@@ -309,7 +318,8 @@ def add_method_options(parser: argparse.ArgumentParser) -> Any:
     """Add --method, --set and the common fields of methods as flags; return their group."""
     group = parser.add_argument_group("the search")
     listed = ", ".join(METHOD_LINES)
-    group.add_argument("--method", metavar="NAME", help=f"how to search ({DEFAULTS[0]}): {listed}")
+    default = f"by default {' or '.join(DEFAULTS)}, whichever is there"
+    group.add_argument("--method", metavar="NAME", help=f"how to search, {default}: {listed}")
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
         help="an option of the method; --list-methods shows them",

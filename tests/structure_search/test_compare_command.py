@@ -204,6 +204,8 @@ def test_methods_are_ranked_by_pairs_and_told_apart_only_if_they_differ():
     assert told[1].startswith("same beats bad in 100 % of pairs")
     alone = verdict([good[0], bad[0]], method_rows([good[0], bad[0]]))
     assert "one seed each" in alone[0]
+    few = verdict([*good[:3], *bad[:3]], method_rows([*good[:3], *bad[:3]]))
+    assert "too few to tell" in few[0]
     equal = [row("a", 0, 5.0), row("a", 1, 5.0), row("b", 0, 5.0), row("b", 1, 5.0)]
     assert verdict(equal, method_rows(equal)) == ["a and b are equal on these data"]
 

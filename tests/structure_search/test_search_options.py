@@ -163,6 +163,15 @@ def test_methods_and_their_options_are_listed(capsys):
     assert listed["look_ahead"] == {"name": "look_ahead", "takes": "a whole number", "default": "4"}
 
 
+def test_a_limit_takes_the_place_of_the_number_of_random_samples_only():
+    flags: dict[str, int] = {}
+    assert make_method("random", {}, flags=flags, unlimited=True).samples > 10**6
+    assert make_method("random", {"samples": "7"}, flags=flags, unlimited=True).samples == 7
+    for name in set(method_classes()) - {"random", "core-shape"}:
+        limited = make_method(name, {}, flags=flags, unlimited=True)
+        assert limited == make_method(name, {}, flags=flags), name
+
+
 def test_values_are_read_as_the_type_of_their_field():
     assert read_value("3", int, "x") == 3
     assert read_value(True, bool, "x") is True
@@ -287,7 +296,7 @@ def test_a_live_table_says_what_is_going_on():
     assert facts["failures"] == "1"
     assert facts["method"] == "greedy: grow 2"
     assert facts["best error"] == "0.2"
-    assert "at most 14s left" in facts["time"]
+    assert "about 14s left at most" in facts["time"]
     assert [found.found_by for found in state.improvements] == [0, 1]
     from rich.console import Console
 
