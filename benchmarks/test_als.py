@@ -124,6 +124,112 @@ def test_recovery(benchmark, family, first):
     assert done.mean() >= 0.98
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 1e-2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_collinear(benchmark, family, noise):
+    """Cores uniform in [0, 1]: one large term of rank one and little else."""
+    structure = FAMILIES[family]
+    tol = max(1e-4, 1.01 * noise)
+    runs = []
+
+    def run():
+        seed = len(runs)
+        r = np.random.default_rng(seed)
+        arrays = {n: r.random(structure.node_shape(n)) for n in structure.node_names}
+        x = np.asarray(tnet.contract(tnet.Network(structure, arrays)))
+        error = r.standard_normal(x.shape)
+        x = x / np.linalg.norm(x) + noise * error / np.linalg.norm(error)
+        begun = time.process_time()
+        options = ALS(tol=tol, polish=0)
+        found = fit(x, structure, rng=np.random.default_rng(1000 + seed), options=options)
+        runs.append((found.error <= tol, time.process_time() - begun, found.sweeps))
+
+    benchmark.pedantic(run, rounds=20, iterations=1)
+    done, seconds, sweeps = (np.asarray(column) for column in zip(*runs, strict=True))
+    benchmark.extra_info["recovered"] = f"{done.sum()}/{len(done)}"
+    benchmark.extra_info["mean_cpu_ms"] = 1e3 * float(seconds.mean())
+    benchmark.extra_info["mean_sweeps"] = float(sweeps.mean())
+    assert done.mean() >= (0.6 if noise == 1e-2 else 0.9)
+
+
+def picture():
+    """Return a grey picture of 256 x 256 as eight modes of four."""
+    from skimage.data import camera
+
+    x = camera().reshape(256, 2, 256, 2).mean(axis=(1, 3)).reshape((4,) * 8, order="F")
+    return x / np.linalg.norm(x)
+
+
+def joined_at_random(params, seed):
+    """Return a graph of eight nodes whose bonds of rank two, then three, were drawn by chance."""
+    pairs = list(itertools.combinations(range(8), 2))
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    ranks = {}
+    for rank, k in itertools.product((2, 3, 4), order):
+        ranks[pairs[k]] = rank
+        nodes = {f"v{i}": [f"x{i}"] for i in range(8)}
+        sizes = {f"x{i}": 4 for i in range(8)}
+        for (i, j), size in ranks.items():
+            nodes[f"v{i}"].append(f"v{i}-v{j}")
+            nodes[f"v{j}"].append(f"v{i}-v{j}")
+            sizes[f"v{i}-v{j}"] = size
+        structure = tnet.Structure(nodes, sizes, [f"x{i}" for i in range(8)])
+        if structure.num_params >= params:
+            return structure
+    raise AssertionError("too many parameters asked for")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("params", [576, 1200, 1872, 2512])
+def test_dense_graphs(benchmark, params, dtype):
+    """A sweep over a picture beside the least squares it must at least form."""
+    structure = joined_at_random(params, 0)
+    x = picture().astype(dtype)
+    begun = time.process_time()
+    problem = dense_problem(Target(x), structure)
+    benchmark.extra_info["compile_cpu_ms"] = 1e3 * (time.process_time() - begun)
+    cores, _ = problem.sweep(problem.random(np.random.default_rng(0)))
+    widths = [math.prod(structure.node_shape(n)) // 4 for n in structure.node_names]
+    blocks = {w: np.ones((4**7, w), dtype) for w in set(widths)}
+
+    def grams():
+        for width in widths:
+            blocks[width].T @ blocks[width]
+
+    ours, least = interleaved(lambda: problem.sweep(cores), grams, rounds=5)
+    benchmark.extra_info["params"] = structure.num_params
+    benchmark.extra_info["cpu_ms"] = 1e3 * ours
+    benchmark.extra_info["grams_cpu_ms"] = 1e3 * least
+    benchmark.extra_info["planned_gflops"] = tnet.planned_flops(structure) / 1e9
+    benchmark.pedantic(problem.sweep, (cores,), rounds=5)
+    assert ours < 2.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_call(benchmark, family):
+    """What a whole call costs beside its one sweep."""
+    structure = FAMILIES[family]
+    target = Target(planted(structure))
+    options = ALS(probe=1, polish=0)
+    start = tnet.random_network(structure, rng=np.random.default_rng(1))
+    problem = dense_problem(target, structure)
+    cores = problem.cores(start)
+
+    def call():
+        for _ in range(20):
+            fit(target, structure, start=start, rng=np.random.default_rng(0), options=options)
+
+    def sweep():
+        for _ in range(20):
+            problem.sweep(cores)
+
+    whole, alone = interleaved(call, sweep)
+    benchmark.extra_info["call_cpu_ms"] = 1e3 * whole / 20
+    benchmark.extra_info["sweep_cpu_ms"] = 1e3 * alone / 20
+    benchmark(call)
+    assert (whole - alone) / 20 < 5e-3
+
+
 def test_cp_beside_tensorly(benchmark):
     """CP of rank 10 of a noisy 60^3 tensor, equal numbers of sweeps."""
     import tensorly

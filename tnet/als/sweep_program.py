@@ -28,6 +28,7 @@ from tnet.structure import Structure
 
 AUXILIARY = "\nauxiliary"  # no leg can have this name: it is not printable
 CHEAP = 2e5  # flops below which the parts of a leaf are not worth telling apart
+SMALL = 1 << 13  # entries of a block that is made at once: calls cost more than it does
 DEAR = 3e8  # flops above which a sweep without projections is compiled too, and compared
 HOPELESS = 1e13  # flops above which nobody will run it: any program will do
 QR_PENALTY = 12.0  # a QR factorisation, with its basis, runs at a fraction of the speed of a matmul
@@ -248,13 +249,14 @@ def _part(
     """
     held = {x for k in group for x in inputs[k]}
     rest = tuple(x for x in data if x not in held)
-    block, rows, mine = compile_loose_block(
-        [inputs[k] for k in group],
-        tuple(x for x in data if x in held),
-        tuple(x for x in columns if x in held),
-        sizes,
-    )
+    rows = tuple(x for x in data if x in held)
+    mine = tuple(x for x in columns if x in held)
     height, width = (math.prod(sizes[x] for x in labels) for labels in (rows, mine))
+    operands = [inputs[k] for k in group]
+    if height * width > math.prod(sizes[x] for x in data):
+        block, rows, mine = compile_loose_block(operands, rows, mine, sizes)
+    else:  # the data are the larger ones to copy: their order stands
+        block = compile_block(operands, rows, mine, sizes)
     project = height > width
     sizes[name] = width if project or leaf else height
     part = Part(
@@ -287,7 +289,7 @@ def _grows(
     columns: Labels,
     sizes: Mapping[str, int],
 ) -> bool:
-    """Tell whether a block is wider than high, and larger than what it is made of.
+    """Tell whether a block is wider than high, large, and larger than what it is made of.
 
     Nothing is projected there, and nothing gained: each node below contracts what it needs.
     """
@@ -295,7 +297,7 @@ def _grows(
     height = math.prod(sizes[x] for x in data if x in held)
     width = math.prod(sizes[x] for x in columns if x in held)
     entries = sum(math.prod(sizes[x] for x in inputs[k]) for k in group)
-    return height <= width and height * width > entries
+    return height <= width and height * width > max(entries, SMALL)
 
 
 def _always(
