@@ -26,6 +26,7 @@ from structure_search.results import pareto_front
 from tnet.console import format_seconds
 
 COLORS = 10
+LETTER = 6.7  # pixels of one in a legend
 DOTS = 400  # of one method in the front
 
 
@@ -88,7 +89,8 @@ def comparison_html(
             page.section(title, page.figure_block(shown))
             for title, names in (
                 ("Error against parameters", ("front",)),
-                ("How fast", ("progress", "reached")),
+                ("Best so far", ("progress",)),
+                ("Evaluations to the target", ("reached",)),
             )
             if (shown := [by_name[name] for name in names if name in by_name])
         ),
@@ -112,8 +114,11 @@ def _how() -> str:
 
 
 def _table(ranked: Sequence[MethodRow]) -> str:
-    head = ("method", "better", "goal met", "parameters", "error", "compression", "value",
-            "asked", "fits", "wall", "processor")  # fmt: skip
+    # within a tolerance or a budget the value stands in another column already
+    told = ("num_params", "error")
+    extra = not any(all(r.spreads["value"] == r.spreads[name] for r in ranked) for name in told)
+    head = ["method", "better", "goal met", "parameters", "error", "compression"]
+    head += ["value"] * extra + ["asked", "fits", "wall", "processor"]
     rows = []
     for row in ranked:
         s = row.spreads
@@ -125,7 +130,7 @@ def _table(ranked: Sequence[MethodRow]) -> str:
                 s["num_params"].text("d"),
                 s["error"].text(".3g"),
                 s["compression"].text(".3g"),
-                s["value"].text(".5g"),
+                *([s["value"].text(".5g")] if extra else []),
                 s["requested"].text("d"),
                 s["fitted"].text("d"),
                 format_seconds(s["seconds"].median),
@@ -184,7 +189,7 @@ def front(
         Axis(label="parameters", scale=Scale.LOG),
         Axis(label="error", scale=Scale.LOG),
         label="error against parameters by method",
-        width=900.0,
+        width=wide(ranked),
         height=440.0,
     )
     caption = (
@@ -213,12 +218,18 @@ def progress(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> Figure | N
         Axis(label="evaluations", scale=Scale.LOG),
         Axis(label="what the goal makes small", scale=Scale.LOG),
         label="median of the best so far by evaluations",
+        width=wide(ranked),
     )
     caption = (
         "Median over the seeds of the best so far; a line begins where half of the seeds meet "
         "the goal's condition."
     )
     return figure_of("progress", "Best so far", caption, drawn)
+
+
+def wide(ranked: Sequence[MethodRow]) -> float:
+    """Return a width with room for the names of all methods in one line."""
+    return max(900.0, 90.0 + sum(36.0 + LETTER * len(row.method) for row in ranked))
 
 
 def best_after(row: SeedRow, count: int) -> float:
@@ -243,6 +254,7 @@ def reached(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> Figure | No
         Axis(label="evaluations", scale=Scale.LOG),
         Axis(label="share of the seeds", low=0.0, high=1.0),
         label="share of the seeds that reached the target by evaluations",
+        width=wide(ranked),
     )
     caption = (
         f"Share of the seeds that have a value of {target:.5g} or less, which is within 5 % of "

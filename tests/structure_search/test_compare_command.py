@@ -208,6 +208,8 @@ def test_methods_are_ranked_by_pairs_and_told_apart_only_if_they_differ():
     assert "too few to tell" in few[0]
     equal = [row("a", 0, 5.0), row("a", 1, 5.0), row("b", 0, 5.0), row("b", 1, 5.0)]
     assert verdict(equal, method_rows(equal)) == ["a and b are equal on these data"]
+    mixed = [row("c", 0, 4.0), row("c", 1, 6.0), *equal[:2]]
+    assert "too few" in verdict(mixed, method_rows(mixed))[0]
 
 
 def test_curves_say_when_a_target_was_reached():
