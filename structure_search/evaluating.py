@@ -30,7 +30,7 @@ from structure_search.neighbours import Known, Neighbours
 from structure_search.objectives import AbstractObjective
 from structure_search.results import Counts, Evaluation, Source
 from structure_search.store import NetworkStore
-from structure_search.tasks.base import AbstractTask, Failed, FitJob, timed
+from structure_search.tasks.base import AbstractTask, Failed, FitJob, ceiling_flops, timed
 from tnet.als.start import carried_over
 from tnet.network import Network
 from tnet.structure import Structure
@@ -293,7 +293,10 @@ class Evaluator:
 
     def _too_much(self, proposal: Proposal, structure: Structure) -> str | None:
         """Return why a structure is not fitted at all, if the fit would take too long."""
-        flops = self.task.planned_flops(structure) * proposal.sweeps * max(1, proposal.restarts)
+        times = proposal.sweeps * max(1, proposal.restarts)
+        if ceiling_flops(structure) * times <= self._most:  # mostly that settles it, cheaply
+            return None
+        flops = self.task.planned_flops(structure) * times
         if flops <= self._most:
             return None
         return (

@@ -6,6 +6,7 @@ arguments, which can be pickled, so it may run in any process and gives the same
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from contraction.arrays import Array, device, namespace
 from contraction.errors import TnetError
 from structure_search.bounds import CutSpectra
-from structure_search.fitting import Fitted
+from structure_search.fitting import Fitted, most_columns
 from structure_search.results import ErrorOf as ErrorOf
 from tnet.network import Network
 from tnet.structure import Structure
@@ -145,6 +146,17 @@ def no_spectra(like: Array, modes: Sequence[str]) -> CutSpectra:
     xp: Any = namespace(like)
     nothing = xp.zeros(tuple(1 for _ in modes), dtype=like.dtype, device=device(like))
     return CutSpectra(nothing, modes, 0.0, widest=0)
+
+
+def ceiling_flops(structure: Structure) -> int:
+    """Return more operations than a sweep of any task takes, worked out in no time.
+
+    No product sums over more than all legs at once, and a node with C bond values has normal
+    equations of C^2 numbers, which take C^2 operations for each entry and C^3 to solve.
+    """
+    widest, entries = most_columns(structure), math.prod(structure.shape)
+    ranks = math.prod(structure.ranks.values())
+    return 64 * len(structure.nodes) * (entries * (ranks + widest**2) + widest**3)
 
 
 def run_job(task: AbstractTask, job: FitJob) -> Fitted | Failed:

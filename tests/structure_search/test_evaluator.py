@@ -24,7 +24,8 @@ from structure_search.evaluating import Evaluator, run_solve
 from structure_search.methods.base import Warmth
 from structure_search.methods.halving import halved
 from structure_search.store import NetworkStore
-from structure_search.tasks.base import run_job
+from structure_search.tasks.base import ceiling_flops, run_job
+from structure_search.tasks.completion import completion
 from structure_search.tasks.decomposition import Decomposition
 
 RING = tnet.tensor_ring((3, 4, 3, 4), 1)
@@ -261,6 +262,20 @@ def test_a_fit_that_would_take_too_long_is_refused() -> None:
             rng=np.random.default_rng(0),
             max_fit_flops=-1.0,
         )
+
+
+@given(ranks=st.tuples(*[st.integers(1, 9)] * 4), hub=st.integers(1, 5))
+def test_the_ceiling_is_above_what_is_planned(ranks, hub) -> None:
+    core = tnet.tucker((3, 4, 3, 4), (hub,) * 4)
+    for s in (
+        ring(*ranks),
+        core.with_bond("u0", "u1", hub + 1),
+        tnet.fully_connected((3, 4, 3), 4),
+    ):
+        x = np.ones(s.shape)
+        task = Decomposition(x, dict(zip(s.modes, s.shape, strict=True)))
+        assert task.planned_flops(s) <= ceiling_flops(s)
+        assert completion(x, task.modes).planned_flops(s) <= ceiling_flops(s)
 
 
 # ---- whole searches --------------------------------------------------------------------------
