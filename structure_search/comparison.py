@@ -49,12 +49,15 @@ def require_comparable(run: RunRecord) -> None:
     Raises
     ------
     InputError
-        No network has been fitted yet.
+        No network has been fitted yet, or entries are missing.
     MemoryBudgetError
         The data have more than `LARGEST` entries.
     """
     if best_of(run) is None or run.network_path is None:
         raise InputError("no network has been fitted yet.")
+    task = (run.config.get("input") or {}).get("task") or {}
+    if task.get("name", "decomposition") != "decomposition":
+        raise InputError("entries are missing, and the fixed formats need all of them.")
     entries = math.prod(run.shape)
     if entries > LARGEST:
         raise MemoryBudgetError(f"the data have {entries:,} entries, at most {LARGEST:,} are.")
