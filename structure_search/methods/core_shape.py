@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, final
 
@@ -22,7 +22,11 @@ from tnet.formats import tucker
 from tnet.network import Network
 from tnet.structure import Structure
 
+SPARE = 4  # times as many vectors of each mode are kept as a shape can have, and as many more
 GRID = 2**26  # entries of the largest core whose cumulative sum is formed
+SCREENED = 48  # shapes that are tried by two sweeps of orthogonal iteration
+WINDOW = 1.1  # of the least HOSVD error: no shape above it is tried
+CLOSE = 1.01  # of the least error after two sweeps: no shape above it is refined
 
 
 @final
@@ -31,9 +35,10 @@ class CoreShape(AbstractMethod):
     """The best Tucker core shape with at most `max_params` parameters.
 
     One N-dimensional cumulative sum over the squared entries of the all-orthogonal core gives
-    the truncated-HOSVD error of *every* shape at once; the best few are refined by orthogonal
-    iteration inside that core. Beyond 2^26 shapes (then the data are large) the exact optimum
-    of the additive surrogate is improved by exchanging ranks instead.
+    the truncated-HOSVD error of *every* shape at once. The best that cannot grow, and what
+    exchanges of ranks make of them, are tried by two sweeps of orthogonal iteration inside that
+    core, and the best few of these are refined. Beyond 2^26 shapes (then the data are large) the
+    exact optimum of the additive surrogate is improved by exchanging ranks instead.
 
     Parameters
     ----------
@@ -72,16 +77,25 @@ class CoreShape(AbstractMethod):
     def propose(self, problem: Problem) -> Proposals:
         """Yield the best shapes, best first."""
         sizes = tuple(problem.modes.values())
-        found = hosvd.orthogonal_core(problem.x, rank_caps(sizes, self.max_params))
+        caps = rank_caps(sizes, self.max_params)
+        # more vectors than any shape can have: iteration turns the factors within them
+        wide = [min(size, SPARE * cap + SPARE) for size, cap in zip(sizes, caps, strict=True)]
+        if (entries := math.prod(sizes)) <= hosvd.WORKED_ON:
+            wide = [min(size, entries // size) for size in sizes]  # all that its rank can use
+        found = hosvd.orthogonal_core(problem.x, wide)
+        corner = replace(found, core=found.core[tuple(slice(cap) for cap in caps)])
         proposals = []
-        for ranks, error in select_shapes(found, sizes, self.max_params, self.polish):
+        shapes = select_shapes(corner, sizes, self.max_params, max(self.polish, SCREENED))
+        tried = screened(found, sizes, self.max_params, shapes)
+        near = [pair for pair in tried if pair[1] <= CLOSE * tried[0][1]]
+        for ranks, error in near[: self.polish]:
             structure = tucker(problem.modes, ranks)
             proposals.append(
                 Proposal(
                     structure=structure,
                     solve=partial(_refine, found, structure, ranks, self.sweeps),
                     sweeps=self.sweeps,
-                    label=f"core {'x'.join(map(str, ranks))}, HOSVD error {error:.3e}",
+                    label=f"core {'x'.join(map(str, ranks))}, after two sweeps {error:.3e}",
                 )
             )
         for proposal in proposals:  # one by one: a budget may end the search in between
@@ -91,7 +105,7 @@ class CoreShape(AbstractMethod):
 def select_shapes(
     found: hosvd.OrthogonalCore, sizes: Sequence[int], budget: int, count: int
 ) -> list[tuple[tuple[int, ...], float]]:
-    """Return the `count` best shapes within `budget` and their truncated-HOSVD errors.
+    """Return the `count` best shapes that cannot grow within `budget`, and their HOSVD errors.
 
     Exact over all shapes, by one cumulative sum, where the core has at most 2^26 entries.
     Cost: a few passes over the core.
@@ -107,6 +121,9 @@ def select_shapes(
     params = (product + total).ravel()
     feasible = np.flatnonzero(params <= budget)
     value = energy.ravel()[feasible]
+    whole = _cannot_grow(found.core.shape, sizes, params.reshape(energy.shape), budget)
+    maximal = whole.ravel()[feasible]
+    feasible, value = feasible[maximal], value[maximal]
     near = min(len(value), 16 * count)
     top = np.argpartition(value, len(value) - near)[-near:]
     # of shapes that keep equally much (up to rounding) the smaller one
@@ -115,6 +132,73 @@ def select_shapes(
     places = np.unravel_index(top, energy.shape)
     shapes = [tuple(int(k) + 1 for k in place) for place in zip(*places, strict=True)]
     return [(s, _error(float(energy[tuple(r - 1 for r in s)]), found.norm)) for s in shapes]
+
+
+def _cannot_grow(
+    caps: Sequence[int], sizes: Sequence[int], params: Any, budget: int
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of every shape whether no rank can be raised, by the budget, use or size."""
+    order = len(caps)
+    ranks = np.ogrid[tuple(slice(1, cap + 1) for cap in caps)]
+    found = np.ones(params.shape, dtype=bool)
+    for n, size in enumerate(sizes):
+        others: Any = 1
+        for m in range(order):
+            others = others * ranks[m] if m != n else others
+        # a rank above the product of the others is of no use
+        found &= (params + others + size > budget) | (ranks[n] >= caps[n]) | (ranks[n] >= others)
+    return found
+
+
+def screened(
+    found: hosvd.OrthogonalCore,
+    sizes: Sequence[int],
+    budget: int,
+    shapes: Sequence[tuple[tuple[int, ...], float]],
+) -> list[tuple[tuple[int, ...], float]]:
+    """Return shapes and their errors after two sweeps of orthogonal iteration, best first.
+
+    The truncated HOSVD is not the best Tucker network of its shape, so the order changes. From
+    the best shape on, exchanges of a rank or two are tried as well, as long as they help.
+    """
+    near = [shape for shape, error in shapes if error <= WINDOW * shapes[0][1]]
+    errors: dict[tuple[int, ...], float] = {}
+    best: tuple[int, ...] | None = None
+    while near:
+        for shape in near:
+            if shape not in errors:
+                corner = found.core[tuple(slice(3 * r + 6) for r in shape)]
+                core, _, _ = hosvd.orthogonal_iteration(corner, shape, sweeps=2, rtol=1e-4)
+                kept = float(namespace(core).linalg.vector_norm(core)) ** 2
+                errors[shape] = _error(kept, found.norm)
+        now = min(errors, key=lambda shape: (errors[shape], shape))
+        if now == best:
+            break
+        best = now
+        caps = rank_caps(sizes, budget)
+        near = [s for s in _around(best, caps, sizes, budget) if s not in errors]
+    return sorted(errors.items(), key=lambda item: (item[1], item[0]))
+
+
+def _around(
+    shape: tuple[int, ...], caps: Sequence[int], sizes: Sequence[int], budget: int
+) -> list[tuple[int, ...]]:
+    """Return shapes with one rank lowered and another raised as far as the budget goes."""
+    made = []
+    for n, m in itertools.permutations(range(len(shape)), 2):
+        for down in (0, 1, 2):
+            ranks = list(shape)
+            ranks[n] -= down
+            if ranks[n] < 1:
+                continue
+            others = math.prod(ranks) // ranks[m]
+            rest = (
+                budget - sum(s * r for s, r in zip(sizes, ranks, strict=True)) + sizes[m] * ranks[m]
+            )
+            ranks[m] = min(caps[m], others, rest // (others + sizes[m]))
+            if ranks[m] >= 1 and tuple(ranks) != shape:
+                made.append(tuple(ranks))
+    return list(dict.fromkeys(made))
 
 
 def _error(kept: float, norm: float) -> float:

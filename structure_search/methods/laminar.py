@@ -41,12 +41,15 @@ class Programme:
     ranks, tails
         Set -> the ranks that a bond around it may have, ascending, and the squared relative
         error of cutting there; a set that is missing is never closed by a bond.
+    bonds
+        Sets that always have a bond around them.
     """
 
     sizes: tuple[int, ...]
     divisions: Mapping[int, Sequence[int]]
     ranks: Mapping[int, Int]
     tails: Mapping[int, Float]
+    bonds: frozenset[int] = frozenset()
 
     @property
     def everything(self) -> int:
@@ -62,7 +65,7 @@ class Family(NamedTuple):
     squared: float
 
 
-class _Parts(NamedTuple):
+class Parts(NamedTuple):
     """The hull of the parts of a set, q ascending, price descending; and where each came from.
 
     An open part (rank 0) is the pair (left, right) of points of a division; a bond around the
@@ -89,23 +92,29 @@ def cheapest(programme: Programme, weight: float) -> Family:
     >>> cheapest(pair, 1e6)
     Family(ranks={1: 2}, num_params=16, squared=0.0)
     """
-    open_parts: dict[int, _Parts] = {}
-    parts: dict[int, _Parts] = {}
+    open_parts, parts = hulls(programme, weight)
+    last = open_parts[programme.everything]
+    best = int(np.argmin(last.price + last.q))
+    return _read(programme, open_parts, parts, best)
+
+
+def hulls(programme: Programme, weight: float) -> tuple[dict[int, Parts], dict[int, Parts]]:
+    """Return for every set the hull of its open parts, and of its parts with bonds as well."""
+    open_parts: dict[int, Parts] = {}
+    parts: dict[int, Parts] = {}
     for k, size in enumerate(programme.sizes):
         zero = np.zeros(1, np.int64)
-        one = _Parts(np.array([float(size)]), np.zeros(1), zero, zero, zero, zero)
+        one = Parts(np.array([float(size)]), np.zeros(1), zero, zero, zero, zero)
         open_parts[1 << k] = one
         parts[1 << k] = _closed(programme, 1 << k, one, weight)
     for mask in sorted(programme.divisions, key=lambda m: (m.bit_count(), m)):
         open_parts[mask] = _joined(mask, programme.divisions[mask], parts)
         if mask != programme.everything:
             parts[mask] = _closed(programme, mask, open_parts[mask], weight)
-    last = open_parts[programme.everything]
-    best = int(np.argmin(last.price + last.q))
-    return _read(programme, open_parts, parts, best)
+    return open_parts, parts
 
 
-def _hull(points: _Parts) -> _Parts:
+def _hull(points: Parts) -> Parts:
     """Return the lower left convex hull."""
     order = np.lexsort((points.price, points.q))
     price = points.price[order]
@@ -120,17 +129,17 @@ def _hull(points: _Parts) -> _Parts:
             break
         kept = np.concatenate([[True], below, [True]])
         order, q, price = order[kept], q[kept], price[kept]
-    return _Parts(*(column[order] for column in points))
+    return Parts(*(column[order] for column in points))
 
 
-def _joined(mask: int, halves: Sequence[int], parts: Mapping[int, _Parts]) -> _Parts:
+def _joined(mask: int, halves: Sequence[int], parts: Mapping[int, Parts]) -> Parts:
     """Return the open parts of a set: a part of one half and a part of the other."""
     pairs = [(parts[half], parts[mask ^ half]) for half in halves]
     counts = np.array([len(a.q) * len(b.q) for a, b in pairs])
     widths = np.repeat([len(b.q) for _, b in pairs], counts)
     number = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     left, right = np.divmod(number, widths)
-    points = _Parts(
+    points = Parts(
         q=np.concatenate([np.multiply.outer(a.q, b.q).ravel() for a, b in pairs]),
         price=np.concatenate([np.add.outer(a.price, b.price).ravel() for a, b in pairs]),
         rank=np.zeros(len(number), np.int64),
@@ -141,7 +150,7 @@ def _joined(mask: int, halves: Sequence[int], parts: Mapping[int, _Parts]) -> _P
     return _hull(points)
 
 
-def _closed(programme: Programme, mask: int, inner: _Parts, weight: float) -> _Parts:
+def _closed(programme: Programme, mask: int, inner: Parts, weight: float) -> Parts:
     """Return all parts of a set: the open ones, and those behind a bond around it."""
     if mask not in programme.ranks:
         return inner
@@ -150,14 +159,16 @@ def _closed(programme: Programme, mask: int, inner: _Parts, weight: float) -> _P
     chosen = np.argmin(below, axis=1)
     price = below[np.arange(len(rank)), chosen] + weight * programme.tails[mask]
     zero = np.zeros(len(rank), np.int64)
-    closed = _Parts(rank.astype(np.float64), price, rank, zero, chosen, zero)
+    closed = Parts(rank.astype(np.float64), price, rank, zero, chosen, zero)
+    if mask in programme.bonds:
+        return _hull(closed)
     # an open part keeps its number in `left`
     opened = inner._replace(left=np.arange(len(inner.q)))
-    return _hull(_Parts(*(np.concatenate(pair) for pair in zip(opened, closed, strict=True))))
+    return _hull(Parts(*(np.concatenate(pair) for pair in zip(opened, closed, strict=True))))
 
 
 def _read(
-    programme: Programme, inner: Mapping[int, _Parts], parts: Mapping[int, _Parts], best: int
+    programme: Programme, inner: Mapping[int, Parts], parts: Mapping[int, Parts], best: int
 ) -> Family:
     ranks: dict[int, int] = {}
     squared = 0.0
@@ -185,7 +196,7 @@ def members(sets: Iterable[int], everything: int) -> dict[int, list[int]]:
     Examples
     --------
     >>> members([0b001, 0b011, 0b100], 0b111)
-    {1: [], 3: [1], 4: [], 7: [3, 4]}
+    {1: [], 4: [], 3: [1], 7: [4, 3]}
     """
     below: dict[int, list[int]] = {}
     tops: list[int] = []

@@ -17,6 +17,7 @@ import numpy as np
 import tnet
 from contraction.arrays import is_complex, namespace
 from structure_search.bounds import CutSpectra
+from structure_search.fitting import most_columns
 from structure_search.methods.base import Problem, Proposal
 from structure_search.methods.hosvd import OrthogonalCore, orthogonal_core, project
 from tnet.certificate import Certificate, ErrorKind
@@ -24,7 +25,8 @@ from tnet.network import Network
 from tnet.structure import Structure
 
 LOST = 0.02  # of the squared tolerance: what the projection may leave out
-NEAR = 1.03  # a factorisation that misses the goal by no more is refined by sweeps
+NEAR = 1.1  # a factorisation that misses the goal by no more is refined by sweeps
+COLUMNS = 200  # bond values at a node above which sweeps cost too much for what they gain
 FLOOR = 1e-6  # a relative error below this is only an estimate: a difference of squares
 
 
@@ -63,11 +65,12 @@ class Reduced:
         )
 
     def solve(self, structure: Structure, goal: float, sweeps: int) -> Network:
-        """Return a network of a tree; swept where the factorisation misses `goal`."""
+        """Return a network of a tree; swept if the factorisation just misses `goal`, or it is 0."""
         sizes = dict(zip(self.modes, self.small.core.shape, strict=True))
         net = tnet.decompose(self.small.core, structure.resized(sizes))
         error = self.whole_error(float(net.error or 0.0))
-        if sweeps and goal < error <= NEAR * goal:
+        cheap = most_columns(structure) <= COLUMNS
+        if sweeps and cheap and (goal == 0.0 or goal < error <= NEAR * goal):
             options = tnet.ALS(tol=self.core_error(goal), probe=sweeps, polish=0, stall=1e-4)
             rng = np.random.default_rng(0)  # not drawn from: there is a start
             found = tnet.fit(self.target, net.structure, start=net, rng=rng, options=options)

@@ -18,6 +18,8 @@ from structure_search.methods.laminar import Family, Programme, cheapest, family
 from structure_search.methods.tree_parts import divisions_of, modes_in
 
 BISECTIONS = 8
+STEP = 8.0  # between the weights that are tried first
+CLOSE = 0.9  # of what is allowed: near enough for a price
 HEAVIEST, LIGHTEST = 1e12, 1e-6  # weights, in parameters per unit of squared tails
 STEPS = 40  # weights on the ladder of one tree
 SPAN = 30.0  # of the weights on the ladder, up and down
@@ -40,49 +42,54 @@ def reaching(programme: Programme, level: float, near: float) -> tuple[Family, f
     near
         A weight to begin with.
     """
-    return _between(programme, near, lambda f: f.squared > level, lambda f: f.squared > 0.9 * level)
+    _, heavy = _bracket(
+        programme,
+        near,
+        light=lambda f: f.squared > level,
+        good=lambda _, heavy: heavy.squared > CLOSE * level,
+    )
+    return heavy
 
 
 def within(programme: Programme, budget: int, near: float) -> tuple[Family, float]:
-    """Return a family with just at most `budget` parameters, and its weight."""
-    return _between(
+    """Return a family with just at most `budget` parameters, and its weight.
+
+    The family with the lightest weight if none has so few.
+    """
+    light, _ = _bracket(
         programme,
         near,
-        lambda f: f.num_params <= budget,
-        lambda f: f.num_params > budget,
+        light=lambda f: f.num_params <= budget,
+        good=lambda light, _: light.num_params > CLOSE * budget,
     )
+    return light
 
 
-def _between(
+def _bracket(
     programme: Programme,
     near: float,
+    *,
     light: Callable[[Family], bool],
-    good: Callable[[Family], bool],
-) -> tuple[Family, float]:
-    """Bisect the weight between `light` and not; return the heavy side, early if it is `good`."""
-    step, weight = 8.0, near
-    family = cheapest(programme, weight)
-    was = light(family)
-    heavy = None if was else (family, weight)
-    low = high = weight
-    while light(family) == was and LIGHTEST < weight < HEAVIEST:
-        low, high = (weight, high) if was else (low, weight)
-        weight *= step if was else 1.0 / step
-        family = cheapest(programme, weight)
-        if not light(family):
-            heavy = family, weight
-    low, high = (low, weight) if was else (weight, high)
-    best = heavy or (family, weight)
-    for _ in range(BISECTIONS):
-        if good(best[0]):
+    good: Callable[[Family, Family], bool],
+) -> tuple[tuple[Family, float], tuple[Family, float]]:
+    """Bisect the weight; return families on the light and on the heavy side, and weights."""
+    weight = near
+    low = high = (cheapest(programme, weight), weight)
+    rising = light(low[0])
+    while LIGHTEST < weight < HEAVIEST:
+        weight *= STEP if rising else 1.0 / STEP
+        new = (cheapest(programme, weight), weight)
+        low, high = (low, new) if rising else (new, high)
+        if light(new[0]) != rising:
             break
-        weight = math.sqrt(low * high)
-        family = cheapest(programme, weight)
-        if light(family):
-            low = weight
-        else:
-            best, high = (family, weight), weight
-    return best
+        low, high = new, new
+    for _ in range(BISECTIONS):
+        if low is high or good(low[0], high[0]):
+            break
+        weight = math.sqrt(low[1] * high[1])
+        new = (cheapest(programme, weight), weight)
+        low, high = (new, high) if light(new[0]) else (low, new)
+    return low, high
 
 
 def of_tree(programme: Programme, sets: Iterable[int]) -> Programme:
@@ -111,7 +118,7 @@ def neighbours(sets: Sequence[int], count: int, root: int) -> list[frozenset[int
     Examples
     --------
     >>> sorted(map(sorted, neighbours([0b011], 3, 2)))
-    []
+    [[], [1], [1, 3], [2], [2, 3], [3, 4], [4]]
     """
     everything = (1 << count) - 1
     now = frozenset(sets)
@@ -152,15 +159,41 @@ def normalised(mask: int, everything: int, root: int) -> int:
     return 1 << root if side == everything ^ (1 << root) else side
 
 
-def exchanges(programme: Programme, family: Family, power: float) -> list[dict[int, int]]:
+def cuts(programme: Programme, family: Family, power: float) -> list[dict[int, int]]:
     """Return ranks near those of a family with fewer parameters, the most promising first.
 
     One rank is lowered, or one is lowered and another raised. First come those that are
     expected to lose least error for what they save.
     """
-    now = family.ranks
+    rated = []
+    for loss, ranks in _exchanges(programme, family.ranks, power):
+        saved = family.num_params - family_params(ranks, programme.sizes)
+        if saved > 0:
+            rated.append((loss / saved if loss > 0.0 else loss, sorted(ranks.items())))
+    return [dict(ranks) for _, ranks in sorted(rated)]
+
+
+def gains(programme: Programme, family: Family, power: float, budget: int) -> list[dict[int, int]]:
+    """Return ranks near those of a family within a budget, the most promising first.
+
+    One rank is raised, or one is lowered and another raised.
+    """
+    rated = []
+    for loss, ranks in _exchanges(programme, family.ranks, power):
+        if family_params(ranks, programme.sizes) <= budget:
+            rated.append((loss, sorted(ranks.items())))
+    return [dict(ranks) for _, ranks in sorted(rated)]
+
+
+def _exchanges(
+    programme: Programme, now: dict[int, int], power: float
+) -> list[tuple[float, dict[int, int]]]:
+    """Return ranks with one or two changed, and what their tails grow by."""
     offers = []
     for mask, rank in sorted(now.items()):
+        for up in (1, 2):
+            gain = _tail(programme, mask, rank, power) - _tail(programme, mask, rank + up, power)
+            offers.append((-gain, {**now, mask: rank + up}))
         for step in sorted({1, 2, math.ceil(rank / 12), math.ceil(rank / 5)}):
             if rank - step < 1:
                 continue
@@ -173,12 +206,7 @@ def exchanges(programme: Programme, family: Family, power: float) -> list[dict[i
                     gain = _tail(programme, other, now[other], power)
                     gain -= _tail(programme, other, more, power)
                     offers.append((loss - gain, {**lower, other: more}))
-    rated = []
-    for loss, ranks in offers:
-        saved = family.num_params - family_params(ranks, programme.sizes)
-        if saved > 0:
-            rated.append((loss / saved if loss > 0.0 else loss, sorted(ranks.items())))
-    return [dict(ranks) for _, ranks in sorted(rated)]
+    return offers
 
 
 def _tail(programme: Programme, mask: int, rank: int, power: float) -> float:

@@ -8,7 +8,7 @@ hierarchical tree over these orders, and every mixture of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -98,6 +98,25 @@ def _first_part(mask: int, by_size: Sequence[int], made: dict[int, list[int]]) -
             made[rest] = [part]
         rest ^= part
     return first
+
+
+def trains_only(divisions: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """Return the divisions that make trains: a set is a mode and the rest, but for the root's.
+
+    The root may hold two arms, so that the set of all other modes is divided in every way.
+
+    Examples
+    --------
+    >>> trains_only(all_divisions(4, root=0))[14]
+    [10, 6, 2]
+    """
+    made: dict[int, list[int]] = {}
+    most = max(divisions, key=int.bit_count)
+    (half, *_) = divisions[most]
+    for mask, halves in divisions.items():
+        single = [h for h in halves if h.bit_count() == 1 or (mask ^ h).bit_count() == 1]
+        made[mask] = list(halves) if mask in (most, most ^ half) or not single else single
+    return made
 
 
 def divisions_of(sets: Iterable[int], count: int) -> dict[int, list[int]]:

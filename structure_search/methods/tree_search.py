@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -14,7 +13,7 @@ from structure_search.methods.base import AbstractMethod, Problem, Proposals
 from structure_search.methods.tree_runs import AbstractRun, NearestRun, SmallestRun
 from structure_search.objectives import RelativeError
 
-COARSEST, FINEST = 0.7, 1e-8  # errors that a budget is taken to lie between
+COARSEST, FINEST = 0.7, 1e-5  # errors that a budget is taken to lie between
 
 
 @final
@@ -106,11 +105,7 @@ class TreeSearch(AbstractMethod):
         return SmallestRun(problem, goal.enough, self.keep, self.patience)
 
     def _reachable(self, problem: Problem, budget: int) -> float:
-        """Return an error that trees of about `budget` parameters have, from single modes.
-
-        A Tucker network with the leading ranks of each mode is the coarsest guess that needs
-        no search; its error scale is all that is wanted.
-        """
+        """Return an error that no tree within `budget` has, from the ranks of single modes."""
         tails = [problem.spectra.tails([mode]) for mode in problem.modes]
         sizes = list(problem.modes.values())
         errors = np.geomspace(COARSEST, FINEST, 60)
@@ -119,11 +114,7 @@ class TreeSearch(AbstractMethod):
                 size if t is None else max(1, int(np.count_nonzero(t > error)))
                 for size, t in zip(sizes, tails, strict=True)
             ]
-            if _least_size(ranks, sizes) > budget:
+            # a node with a mode has at least as many entries as the mode's cut has values
+            if sum(rank * size for rank, size in zip(ranks, sizes, strict=True)) > 2 * budget:
                 return float(error)
         return FINEST
-
-
-def _least_size(ranks: Sequence[int], sizes: Sequence[int]) -> int:
-    """Return a lower bound on the size of any tree whose modes need these ranks."""
-    return sum(rank * size for rank, size in zip(ranks, sizes, strict=True))
