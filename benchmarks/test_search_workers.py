@@ -55,7 +55,7 @@ class Rings(AbstractMethod):
 
 
 def data() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((20, 20, 20, 20))
+    return np.random.default_rng(0).standard_normal((26, 26, 26, 26))
 
 
 def rate(workers) -> tuple[float, float, list[float]]:

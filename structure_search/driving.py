@@ -1,4 +1,8 @@
-"""One session of a search: asks the method, answers it, keeps the best, knows when to stop."""
+"""One session of a search: asks the method, answers it, keeps the best, knows when to stop.
+
+Each batch of proposals is settled as a whole, its fits are done by the workers, and the results
+are recorded in the order of the batch, whoever was done first.
+"""
 
 from __future__ import annotations
 
@@ -162,6 +166,8 @@ class _Session:
                 answers.append(self._evaluator.finish(pending, found))
                 if not pending.replayed:
                     self._keeper.record(answers[-1].evaluation)
+        if self._outcome is not None:  # a limit may have been seen before the last results
+            self._outcome = self._converged() or self._outcome
         return answers
 
     def _admitted(
@@ -199,9 +205,9 @@ class _Session:
 
     def _own_fit(self, pending: Pending) -> Fitted | Failed:
         found = run_solve(pending)
-        return (
-            found if isinstance(found, Failed) else replace(found, network=in_rows(found.network))
-        )
+        if isinstance(found, Failed):
+            return found
+        return replace(found, network=in_rows(found.network))
 
     def _limit(self, evaluations: int) -> Outcome | None:
         most = self._task.limits.max_evaluations

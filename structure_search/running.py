@@ -72,7 +72,7 @@ def search(
     max_evaluations
         Most evaluations, counting those answered by the cache or a bound.
     max_seconds
-        Most wall time of this session; the evaluation that is running is finished.
+        Most wall time of this session; fits that have begun are finished.
     rng
         Source of all random numbers; one number is drawn from it.
     start

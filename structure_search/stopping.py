@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first finishes the evaluation that is running, the second stops now."""
+"""Ctrl-C and SIGTERM: the first finishes what is being evaluated, the second stops now."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ class Interrupts:
         self.outcome = Outcome.TERMINATED if terminated else Outcome.INTERRUPTED
         if again:
             raise KeyboardInterrupt
-        self._say("stopping after the evaluation that is running; once more stops now")
+        self._say("stopping after what is being evaluated; once more stops now")

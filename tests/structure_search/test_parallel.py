@@ -89,12 +89,16 @@ def test_threads_and_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     assert session["workers"].startswith("Processes")
 
 
-def test_completion_is_the_same_whoever_does_it() -> None:
-    x = ring_data()
+@pytest.mark.parametrize(
+    "workers",
+    [Threads(workers=2), pytest.param(Processes(workers=2), marks=pytest.mark.slow)],
+)
+def test_completion_is_the_same_whoever_does_it(workers) -> None:
+    x = ring_data(4)
     x[0, 1:3] = np.nan
-    wanted = look(x, held_out=0.2, method=Batches(rounds=1))
-    for workers in (Threads(workers=2), Processes(workers=2)):
-        assert_same(look(x, held_out=0.2, method=Batches(rounds=1), workers=workers), wanted)
+    method = Batches(rounds=1, width=3)
+    wanted = look(x, held_out=0.2, method=method)
+    assert_same(look(x, held_out=0.2, method=method, workers=workers), wanted)
 
 
 @pytest.mark.slow
@@ -124,14 +128,16 @@ def test_tensors_of_torch_are_fitted_by_processes() -> None:
 
 def test_devices_agree_however_many_there_are() -> None:
     pytest.importorskip("torch")
-    serial = look()
-    one, two = (look(workers=Devices(names=("cpu",) * n)) for n in (1, 2))
+    method = Batches(rounds=2, width=2)
+    serial = look(method=method)
+    one, two = (look(method=method, workers=Devices(names=("cpu",) * n)) for n in (1, 2))
     assert_same(two, one)
     assert isinstance(one.network["g0"], np.ndarray)
     assert [e.request for e in one.trace] == [e.request for e in serial.trace]
     errors = [[e.error for e in r.trace if e.source is Source.FIT] for r in (one, serial)]
     np.testing.assert_allclose(*errors, rtol=1e-6)
-    held = look(held_out=0.3, method=Batches(rounds=1), workers=Devices(names=("cpu", "cpu")))
+    few = Batches(rounds=1, width=2)
+    held = look(held_out=0.3, method=few, workers=Devices(names=("cpu", "cpu")))
     assert held.error_of.name == "HELD_OUT"
 
 
@@ -140,6 +146,8 @@ def test_a_budget_cuts_the_same_evaluations(limit: int) -> None:
     wanted = look(max_evaluations=limit)
     assert (len(wanted.trace), wanted.outcome) == (limit, Outcome.BUDGET)
     assert_same(look(max_evaluations=limit, workers=Threads(workers=2)), wanted)
+    both = look(max_evaluations=limit, patience=3)
+    assert_same(look(max_evaluations=limit, patience=3, workers=Threads(workers=2)), both)
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11, 24])
@@ -152,6 +160,7 @@ def test_a_run_goes_on_with_other_workers(tmp_path: Path, stop: int) -> None:
     assert found.counts.replayed == stop
 
 
+@pytest.mark.slow
 def test_one_thread_of_blas_whatever_the_size() -> None:
     """A fit of products that BLAS would share out has the bits of a worker's."""
     x = ring_data(18, order=4)
@@ -339,7 +348,7 @@ def gone(pids: list[int]) -> bool:
 
 
 @linux
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_no_orphans(tmp_path: Path, signals: int) -> None:
     process, pids = begun(tmp_path)
     assert len(pids) == 2
