@@ -14,11 +14,13 @@ from structure_search.methods.cut_rank_graphs import Budget, graphs
 from structure_search.methods.cut_rank_levels import (
     levels,
     smallest_allowed,
+    too_narrow,
+    tree_leaving,
     tree_of,
-    tree_within,
     violated,
 )
-from structure_search.methods.cut_rank_table import CutRanks
+from structure_search.methods.cut_rank_table import ENUMERATED, CutRanks
+from structure_search.methods.cut_rank_trees import share
 from structure_search.methods.moves import distinct, lowered
 from structure_search.objectives import RelativeError
 from tnet.als.start import carried_over
@@ -28,6 +30,7 @@ Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None
 Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
 PARTS = 8  # searches for graphs that share the boxes: none may take them all
 HUB_FITS = 2  # of graphs with one more node, where one without it explains the data
+HOPEFUL = (0.9, 0.7, 0.5)  # shares of the tolerance that each bond of a tree leaves out
 NEAR = 0.05  # a fit that came so near may only have been slow
 LONG = 20  # times the sweeps that it gets then
 AGAIN = 4  # times the starts of a fit that missed, though its graph agrees with all cuts
@@ -47,8 +50,10 @@ class CutRank(AbstractMethod):
     may be wider than their counted rank (small singular values of the signal lie under the
     noise), one more at a time. For trees every number of nodes without a mode is covered.
 
-    On data that no such graph explains, the smallest tree whose direct factorisation is within
-    the tolerance is taken. In any case ranks are lowered in the end as far as fits allow.
+    On data that no such graph explains, or does so only with many parameters, the smallest tree
+    whose direct factorisation is within the tolerance is taken (above eight modes, a small one).
+    In any case ranks are lowered in the end as far as fits allow. Above eight modes only cuts
+    around few modes are looked at; above fourteen, trees alone.
 
     With another objective than `RelativeError` this is done for a row of tolerances.
 
@@ -85,7 +90,7 @@ class CutRank(AbstractMethod):
 
     most_hubs: int = 1
     boxes: int = 20000
-    slack: int = 2
+    slack: int = 4
     fits: int = 4
     sweeps: int = 40
     restarts: int = 6
@@ -125,9 +130,8 @@ class _Run:
 
     def all(self) -> Stage:
         """Yield the graphs that agree with the cuts; then what is sure; then lower ranks."""
-        explained = yield from self._explained()
-        if not explained:
-            yield from self._sure()
+        yield from self._explained()
+        yield from self._sure()
         if self._best is not None:
             yield from self._lower()
         return self._best
@@ -136,8 +140,8 @@ class _Run:
         """Yield one structure for the tolerance."""
         return (yield from self._sure())
 
-    def _explained(self) -> Generator[Sequence[Proposal], Sequence[Answer], bool]:
-        """Yield graphs level by level; tell whether one agrees with the cuts of its level."""
+    def _explained(self) -> Stage:
+        """Yield graphs level by level, until one is found that agrees with the cuts."""
         problem = self._problem
         first, *others = levels(problem.spectra, problem.modes, self._tol)
         allowed = range(self._method.slack + 1)
@@ -151,8 +155,8 @@ class _Run:
                 for hubs in range(1, self._method.most_hubs + 1):
                     yield from self._level(ranks, hubs, slack)
             if agrees or self._agrees(ranks, slack):
-                return True
-        return False
+                break
+        return self._best
 
     def _agrees(self, ranks: CutRanks, slack: int) -> bool:
         best = self._best
@@ -163,14 +167,16 @@ class _Run:
         tree = None if hubs else tree_of(self._problem.spectra, ranks)
         cap = self._cap() if tree is None else min(self._cap(), tree.num_params - 1)
         budget = self._budget.part(self._method.boxes // PARTS)
-        found = graphs(ranks.exact, hubs=hubs, cap=cap, slack=slack, budget=budget)
+        small = len(self._problem.modes) + hubs <= ENUMERATED
+        found = graphs(ranks.exact, hubs=hubs, cap=cap, slack=slack, budget=budget) if small else ()
         agreed = self._agrees(ranks, slack)
         tries = HUB_FITS if hubs and agreed else self._method.fits
         for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
             answer = yield from self._try(graph.structure, label)
-            if answer.error > self._tol and not slack:  # agrees with every cut: worth more
-                answer = yield from self._again(answer, more=not (number or agreed))
+            if answer.error > self._tol and not (slack or agreed):
+                # it agrees with every cut, and nothing smaller is known to: worth more
+                answer = yield from self._again(answer, more=not number)
             if answer.error <= self._tol:
                 break
         if tree is not None and tree.num_params <= self._cap():
@@ -204,7 +210,9 @@ class _Run:
             self._best = answer
 
     def _cap(self) -> int:
-        return self._dense if self._best is None else self._best.evaluation.num_params - 1
+        if self._best is None:
+            return 4 * self._dense  # more than any reduced tree of full ranks needs
+        return self._best.evaluation.num_params - 1
 
     def _try(self, structure: Structure, label: str, more: int = 1) -> Try:
         """Yield one structure, unless it was fitted before with as many starts."""
@@ -224,28 +232,36 @@ class _Run:
         return self._answers[key]
 
     def _sure(self) -> Stage:
-        """Yield a structure that is certainly within the tolerance."""
+        """Yield trees, from hopeful ranks to those that are certainly within the tolerance."""
         problem = self._problem
-        structure = tree_within(problem.spectra, problem.modes, self._tol)
-        if structure is None:
-            structure = smallest_allowed(
+        order = len(problem.modes)
+        sure = None
+        for part in (*HOPEFUL, share(1.0, order)):
+            sure = tree_leaving(problem.spectra, problem.modes, part * self._tol)
+            if sure is not None and sure.num_params <= self._cap():
+                answer = yield from self._try(sure, f"tree, {part:.2f} of the tolerance a bond")
+                if answer.error <= self._tol:
+                    return answer
+        if sure is None and self._best is None:
+            sure = smallest_allowed(
                 problem.spectra, problem.modes, self._tol, boxes=self._method.boxes
             )
-        if self._best is None or structure.num_params <= self._cap():
-            yield from self._try(structure, "surely within")
+            yield from self._try(sure, "smallest allowed")
         return self._best
 
     def _lower(self) -> Stage:
         """Lower ranks as long as fits stay within the tolerance."""
         failed: set[str] = set()
         problem = self._problem
+        certain = next(levels(problem.spectra, problem.modes, self._tol))
         while self._best is not None:
             now, net = self._best, self._best.network
             if net is None:
                 return now
             for move in distinct(lowered(now.evaluation.structure), failed):
                 failed.add(canonical_key(move.structure))
-                if problem.spectra.rules_out(move.structure, self._tol):
+                if too_narrow(move.structure, certain):
+                    problem.spectra.ruled_out += 1
                     continue
                 start = carried_over(net, move.structure, rng=problem.rng)
                 (answer,) = yield [

@@ -79,6 +79,8 @@ def graphs(ranks: CutRanks, *, hubs: int, cap: int, slack: int, budget: Budget) 
     Complete within the budget, but for graphs that contain an answer: of those with ranks at
     least as large on every bond none is listed.
     """
+    if not ranks.least:
+        return
     system = _System(ranks, hubs, slack)
     first = system.narrowed(np.ones(system.width, INT), np.full(system.width, max(cap, 1)), cap)
     if first is None:
@@ -245,6 +247,8 @@ def least_params(ranks: CutRanks, *, hubs: int, budget: Budget) -> int:
     Graphs may have fewer nodes without a mode than `hubs`. Where the budget ends before the
     smallest graph is found, the bound is that of the boxes still open.
     """
+    if not ranks.least:
+        return sum(ranks.sizes)
     system = _System(ranks, hubs, 0)
     cap = 4 * math.prod(ranks.sizes) + hubs
     first = system.narrowed(np.ones(system.width, INT), np.full(system.width, cap, INT), cap)

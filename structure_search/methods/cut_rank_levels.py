@@ -129,13 +129,23 @@ def tree_of(spectra: CutSpectra, ranks: CutRanks) -> Structure | None:
 
 def violated(structure: Structure, ranks: CutRanks) -> int:
     """Return how many cuts of a structure are wider than the data's `most`."""
-    cuts = structure_cuts(structure.permuted(tuple(ranks.modes)))
+    cuts = structure_cuts(structure.permuted(tuple(ranks.modes)), ranks.most)
     return sum(cuts[side] > math.log(most) + CLOSE for side, most in ranks.most.items())
+
+
+def too_narrow(structure: Structure, ranks: CutRanks) -> bool:
+    """Tell whether a cut of a structure is narrower than the data's `least`."""
+    cuts = structure_cuts(structure.permuted(tuple(ranks.modes)), ranks.least)
+    return any(cuts[side] < math.log(least) - CLOSE for side, least in ranks.least.items())
 
 
 def tree_within(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Structure | None:
     """Return the smallest tree whose direct factorisation is certainly within `tol`."""
-    each = share(tol, len(modes))
+    return tree_leaving(spectra, modes, share(tol, len(modes)))
+
+
+def tree_leaving(spectra: CutSpectra, modes: Mapping[str, int], each: float) -> Structure | None:
+    """Return the smallest tree each of whose bonds leaves out at most the error `each`."""
     if len(modes) <= TREES_UP_TO:
         sides = sides_to_look_at(modes)
         least = cut_ranks(spectra, modes, sides, tol=each, noise=ROUNDING).least

@@ -19,6 +19,7 @@ from structure_search.bounds import CutSpectra
 from tnet.structure import Structure
 
 CLOSE = 1e-7  # logarithms of products of ranks that differ by less are equal
+FLOW_UNITS = 2**18  # of a logarithm: capacities of a flow are integers
 ENUMERATED = 14  # nodes of a graph whose 2**N node sets are all looked at
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -175,32 +176,69 @@ def minimum_cuts(sizes: Sequence[int], bonds: Floats) -> Floats:
     return found
 
 
-def structure_cuts(structure: Structure) -> dict[int, float]:
-    """Return the logarithm of the minimum cut for every side, modes cut included.
+def structure_cuts(structure: Structure, sides: Iterable[int]) -> dict[int, float]:
+    """Return the logarithm of the minimum cut around each side, where modes may be cut too.
 
-    That is the rank of the unfolding of a generic network of the structure.
+    That is the rank of the unfolding of a generic network of the structure, and the largest rank
+    of any network of it.
+
+    Parameters
+    ----------
+    structure
+        Each mode has a node of its own.
+    sides
+        Sides of cuts of its modes.
+
+    Notes
+    -----
+    All node sets are looked at up to 14 nodes; above, one maximum flow for each side.
 
     Examples
     --------
     >>> import tnet
-    >>> found = structure_cuts(tnet.tensor_train((3, 3, 3), (2, 3)))
+    >>> found = structure_cuts(tnet.tensor_train((3, 3, 3), (2, 3)), (1, 2, 3))
     >>> [round(math.exp(value), 6) for value in found.values()]
     [2.0, 3.0, 3.0]
     """
     open_legs = set(structure.modes)
     own = [n for m in structure.modes for n in structure.holders[m]]
     if len(set(own)) < len(own):
-        raise InputError("every mode needs a node of its own here.")
+        raise InputError("cuts are compared on structures in which no node has two modes.")
     number = {node: k for k, node in enumerate(own)}
     for node in structure.node_names:
         number.setdefault(node, len(number))
-    pairs, sizes = [], []
+    pairs, logs = [], []
     for leg, ends in structure.holders.items():
         if leg not in open_legs and len(ends) == 2:
             a, b = sorted(number[node] for node in ends)
             pairs.append((a, b))
-            sizes.append(math.log(structure.size[leg]))
+            logs.append(math.log(structure.size[leg]))
+    weights = np.array(logs)
+    if len(number) > ENUMERATED:
+        return {s: _flow(s, structure.shape, pairs, weights, len(number)) for s in sides}
     across = crossing(len(own), len(number) - len(own), tuple(pairs))
-    bonds = (across @ np.array(sizes)).min(axis=1) if pairs else np.zeros(len(across))
-    cuts = minimum_cuts(structure.shape, bonds)
-    return {side: float(cuts[side]) for side in range(1, len(cuts))}
+    cuts = minimum_cuts(structure.shape, (across @ weights).min(axis=1))
+    return {side: float(cuts[side]) for side in sides}
+
+
+def _flow(
+    side: int, sizes: Sequence[int], pairs: list[tuple[int, int]], weights: Floats, count: int
+) -> float:
+    """Return one minimum cut: a maximum flow finds the node set, which is then summed up."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    source, sink = count, count + 1
+    arcs = [*pairs, *((b, a) for a, b in pairs)]
+    values = [*weights, *weights]
+    for n, size in enumerate(sizes):
+        arcs.append((source, n) if side >> n & 1 else (n, sink))
+        values.append(math.log(size))
+    units = np.rint(FLOW_UNITS * np.array(values)).astype(np.int32)
+    rows, columns = np.array(arcs).T
+    capacity = csr_array((units, (rows, columns)), shape=(count + 2, count + 2))
+    left = (capacity - maximum_flow(capacity, source, sink).flow).tocsr()
+    left.eliminate_zeros()
+    inside = np.zeros(count + 2, dtype=bool)
+    inside[breadth_first_order(left, source, return_predecessors=False)] = True
+    return float(np.array(values)[inside[rows] & ~inside[columns]].sum())

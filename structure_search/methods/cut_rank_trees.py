@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from structure_search.methods.cut_rank_graphs import structure_of
 from structure_search.bounds import LARGEST, CutSpectra
+from structure_search.methods.cut_rank_graphs import structure_of
 from structure_search.methods.cut_rank_table import CutRanks, Floats
 from tnet.structure import Structure
 
@@ -170,7 +170,8 @@ def _join(
     """Return how much of its rows the union of two sides needs, and its rank."""
     front = np.moveaxis(core, pair, (0, 1))
     wide = front.reshape(front.shape[0] * front.shape[1], -1)
-    found = max(1, rank(sides[pair[0]] | sides[pair[1]], np.linalg.svd(wide, compute_uv=False)))
+    values = np.linalg.svd(wide, compute_uv=False).astype(np.float64)
+    found = max(1, rank(sides[pair[0]] | sides[pair[1]], values))
     return found / len(wide), found
 
 
@@ -180,7 +181,7 @@ def _narrowed(
     front = np.moveaxis(core, axis, 0)
     wide = front.reshape(len(front), -1)
     left, values, _right = np.linalg.svd(wide, full_matrices=False)
-    found = max(1, rank(side, values))
+    found = max(1, rank(side, values.astype(np.float64)))
     small = left[:, :found].conj().T @ wide
     return np.moveaxis(small.reshape(found, *front.shape[1:]), 0, axis), found
 
@@ -211,7 +212,9 @@ def contracted(structure: Structure) -> Structure:
             if len(modes.intersection(joined)) < 2 and saved > (0 if best is None else best[0]):
                 best = saved, bond, joined
         if best is None:
-            return Structure(nodes, {x: size[x] for n in nodes.values() for x in n}, structure.modes)
+            return Structure(
+                nodes, {x: size[x] for n in nodes.values() for x in n}, structure.modes
+            )
         _, bond, joined = best
         a, b = held.pop(bond)
         if not modes.intersection(nodes[a]):
