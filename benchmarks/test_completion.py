@@ -96,6 +96,7 @@ def searched(x: np.ndarray, known: np.ndarray) -> tuple[float, int]:
     return psnr(fit.network, x), net.num_params
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_searched_structure_completes_pictures_better(benchmark, name: str) -> None:
     x = picture(name)

@@ -126,8 +126,7 @@ def test_greedy_on_reference_images(benchmark, image: str, value: float) -> None
             method=method,
             objective=goal,
             rng=np.random.default_rng(0),
-            max_evaluations=200,
-            max_seconds=120.0,
+            max_evaluations=160,
         ),
         rounds=1,
     )

@@ -88,6 +88,7 @@ class Greedy(AbstractMethod):
         Largest rank of a bond.
     exchange
         How many exchanges of rank may be tried in vain before the search ends; 0 for none.
+        Under `WeightedError` and `Custom` the same number holds for lower ranks.
 
     Examples
     --------
@@ -253,7 +254,9 @@ class Greedy(AbstractMethod):
 
     def _lower(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
         options = moves.distinct(moves.lowered(now.evaluation.structure), failed)
-        return (yield from self._first(problem, now, options, failed, len(options)))
+        # with a price on size nearly all of them are losses, found out by dear fits
+        patience = self.exchange if _has_price(problem.objective) else len(options)
+        return (yield from self._first(problem, now, options, failed, patience))
 
     def _exchange(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
         structure = now.evaluation.structure
@@ -301,7 +304,7 @@ class Greedy(AbstractMethod):
                     structure=move.structure,
                     start=_carried(net, move, problem),
                     sweeps=self.fit_sweeps,
-                    restarts=self.restarts,
+                    restarts=0 if _has_price(goal) else self.restarts,
                     useful=useful,
                     parent=now.request,
                     label=move.label,
