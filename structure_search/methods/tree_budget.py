@@ -218,7 +218,8 @@ class _Outside:
             return self.part(mask, values)[back]
         rank = self.tree.ranks[mask]
         fixed = self.weight * self.tree.tails[mask] + self.part(mask, rank.astype(np.float64))
-        return np.min(np.multiply.outer(values, rank) + fixed, axis=1)[back]
+        price: Float = np.min(np.multiply.outer(values, rank) + fixed, axis=1)
+        return price[back]
 
 
 def _pairs(a: _States, b: _States) -> _States:
@@ -267,7 +268,8 @@ def _pruned(states: _States, bound: Float, weight: float, limit: float) -> _Stat
         if n != last or t < best:
             chosen.append(k)
             best, last = t, n
-    return _States(*(column[order[chosen]] for column in states))
+    columns: list[Any] = [column[order[chosen]] for column in states]
+    return _States(*columns)
 
 
 def _read(

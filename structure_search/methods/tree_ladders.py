@@ -212,4 +212,4 @@ def _exchanges(
 def _tail(programme: Programme, mask: int, rank: int, power: float) -> float:
     """Return a power of a squared tail, between the ranks that the programme knows."""
     squares = programme.tails[mask]
-    return float(np.interp(rank, programme.ranks[mask], squares)) ** power
+    return math.pow(float(np.interp(rank, programme.ranks[mask], squares)), power)

@@ -141,7 +141,7 @@ def divisions_of(sets: Iterable[int], count: int) -> dict[int, list[int]]:
 
 def programme(
     sizes: Sequence[int],
-    divisions: dict[int, list[int]],
+    divisions: Mapping[int, Sequence[int]],
     tails: Tails,
     tol: float,
     *,
