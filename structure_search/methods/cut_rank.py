@@ -179,7 +179,8 @@ class _Run:
                 answer = yield from self._again(answer, more=not number)
             if answer.error <= self._tol:
                 break
-        if tree is not None and tree.num_params <= self._cap():
+        fits = tree is not None and tree.num_params <= self._cap()
+        if tree is not None and fits and violated(tree, ranks) <= slack:
             yield from self._try(tree, "tree of cuts")
         return self._best
 
