@@ -26,6 +26,7 @@ Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
 Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
 
 TINY = 1e-300
+PATIENCE = 4  # steps that may not lower the error over entries held out
 
 
 class Screening(StrEnum):
@@ -154,7 +155,7 @@ class Greedy(AbstractMethod):
 
     def _grow(self, problem: Problem, now: Answer) -> Stage:
         goal = problem.objective
-        limits = self._limits(goal)
+        limits, patience = self._limits(goal), 0 if problem.task.complete else PATIENCE
         while now.error > goal.enough and (net := now.network) is not None:
             residual = problem.task.residual(net)
             options = growths(net, residual, limits, observed=problem.task.observed)
@@ -173,6 +174,9 @@ class Greedy(AbstractMethod):
                 for g in tried
             ]
             found = self._chosen(problem, now, answers)
+            if found is None and patience > 0 and self._finite(answers):
+                patience -= 1  # few entries say little: a step or two may not show
+                found = min(self._finite(answers), key=lambda a: (a.error, a.evaluation.index))
             if found is None:
                 break
             now = found
@@ -203,7 +207,7 @@ class Greedy(AbstractMethod):
         by = self.choice or (
             StepChoice.OBJECTIVE if _has_price(goal) else StepChoice.LOG_PER_PARAMETER
         )
-        useful = [a for a in answers if math.isfinite(a.error)]
+        useful = self._finite(answers)
         if not isinstance(goal, RelativeError) or not problem.task.complete:
             useful = [
                 a
@@ -222,6 +226,9 @@ class Greedy(AbstractMethod):
             return ((math.log(max(answer.error, TINY)) - math.log(max(now.error, TINY))) / more,)
 
         return min(useful, key=lambda a: (key(a), a.evaluation.index), default=None)
+
+    def _finite(self, answers: Sequence[Answer]) -> list[Answer]:
+        return [a for a in answers if math.isfinite(a.error)]
 
     def _sweep(self, now: Answer, sweeps: int, label: str) -> Stage:
         (done,) = yield [
