@@ -138,7 +138,7 @@ class _Run:
 
     def quick(self) -> Stage:
         """Yield one structure for the tolerance."""
-        return (yield from self._sure())
+        return (yield from self._sure(()))
 
     def _explained(self) -> Stage:
         """Yield graphs level by level, until one is found that agrees with the cuts."""
@@ -232,12 +232,12 @@ class _Run:
             self._note(answer)
         return self._answers[key]
 
-    def _sure(self) -> Stage:
+    def _sure(self, hopeful: tuple[float, ...] = HOPEFUL) -> Stage:
         """Yield trees, from hopeful ranks to those that are certainly within the tolerance."""
         problem = self._problem
         order = len(problem.modes)
         sure = None
-        for part in (*HOPEFUL, share(1.0, order)):
+        for part in (*hopeful, share(1.0, order)):
             sure = tree_leaving(problem.spectra, problem.modes, part * self._tol)
             if sure is not None and sure.num_params <= self._cap():
                 answer = yield from self._try(sure, f"tree, {part:.2f} of the tolerance a bond")
