@@ -174,13 +174,19 @@ class _Run:
         for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
             answer = yield from self._try(graph.structure, label)
+            if answer.error > self._tol and not number:
+                yield from self._tree(tree, ranks, slack)
             if answer.error > self._tol and not (slack or agreed):
                 # it agrees with every cut, and nothing smaller is known to: worth more
                 answer = yield from self._again(answer, more=not number)
             if answer.error <= self._tol:
                 break
-        fits = tree is not None and tree.num_params <= self._cap()
-        if tree is not None and fits and violated(tree, ranks) <= slack:
+        yield from self._tree(tree, ranks, slack)
+        return self._best
+
+    def _tree(self, tree: Structure | None, ranks: CutRanks, slack: int) -> Stage:
+        """Yield the tree of the cuts, if it agrees with them and is smaller than the best."""
+        if tree is not None and tree.num_params <= self._cap() and violated(tree, ranks) <= slack:
             yield from self._try(tree, "tree of cuts")
         return self._best
 
