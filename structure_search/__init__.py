@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from structure_search.estimator import StructureSearch as StructureSearch
     from structure_search.journal import RunRecord as RunRecord
     from structure_search.journal import read_run as read_run
+    from structure_search.methods.adaptive import Adaptive as Adaptive
     from structure_search.methods.base import AbstractMethod as AbstractMethod
     from structure_search.methods.base import Answer as Answer
     from structure_search.methods.base import Problem as Problem
@@ -51,6 +52,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "structure_search.estimator": ["StructureSearch"],
         "structure_search.journal": ["RunRecord", "read_run"],
+        "structure_search.methods.adaptive": ["Adaptive"],
         "structure_search.methods.base": [
             "AbstractMethod",
             "Answer",

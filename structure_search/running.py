@@ -17,6 +17,7 @@ from structure_search import journal, run_folder
 from structure_search.driving import Task, drive
 from structure_search.keeping import Progress
 from structure_search.limits import Limits, Stop
+from structure_search.methods.adaptive import Adaptive
 from structure_search.methods.base import AbstractMethod, method_to_dict
 from structure_search.methods.registry import method_from_dict
 from structure_search.objectives import (
@@ -37,7 +38,7 @@ from tnet.structure import Structure
 def search(
     x: Any,
     *,
-    method: AbstractMethod,
+    method: AbstractMethod | None = None,
     objective: AbstractObjective | None = None,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
@@ -64,7 +65,8 @@ def search(
         The data: an array of any namespace, of order one or more; never modified. Or the
         observed `tnet.Entries` of one, or a `Loss`.
     method
-        How to search: `Greedy`, `CoreShape`, `RandomSearch`, or any other method.
+        How to search: by default `Adaptive`, which combines the others; or `Greedy`, `CutRank`,
+        `TreeSearch`, `TnALE`, or any other method.
     objective
         What to look for: `RelativeError(tol=)` is the smallest network within an error,
         `MaxParams(params=)` the least error within a number of parameters. May be left out
@@ -131,11 +133,10 @@ def search(
 
     Examples
     --------
-    >>> from structure_search import Greedy, RelativeError
+    >>> from structure_search import RelativeError
     >>> i, j, k = np.ogrid[1:5, 1:6, 1:7]
     >>> found = search(
     ...     1.0 / (i + j + k),
-    ...     method=Greedy(),
     ...     objective=RelativeError(tol=1e-2),
     ...     rng=np.random.default_rng(0),
     ... )
@@ -147,7 +148,7 @@ def search(
         read_task(
             x, modes=modes, start=start, mask=mask, held_out=held_out, ridge=ridge, seed=seed
         ),
-        method=method,
+        method=method or Adaptive(),
         objective=objective,
         limits=Limits(
             max_evaluations=max_evaluations,

@@ -33,6 +33,9 @@ class MethodLine(NamedTuple):
 
 
 METHOD_LINES: Mapping[str, MethodLine] = {
+    "adaptive": MethodLine(
+        "Adaptive", "what suits the data and the goal, one strategy after the other"
+    ),
     "greedy": MethodLine("Greedy", "grow bond by bond, then take away what is not needed"),
     "smallest-first": MethodLine(
         "SmallestFirst", "small graphs in the order of their size, until they fit", needs="tol"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contraction.errors import CheckpointError
+from structure_search.methods.adaptive import Adaptive
 from structure_search.methods.base import AbstractMethod
 from structure_search.methods.core_shape import CoreShape
 from structure_search.methods.cut_rank import CutRank
@@ -20,6 +21,7 @@ from structure_search.methods.tnls import TNLS
 from structure_search.methods.tree_search import TreeSearch
 
 METHODS: Mapping[str, Any] = {
+    "Adaptive": Adaptive,
     "CoreShape": CoreShape,
     "CutRank": CutRank,
     "Greedy": Greedy,

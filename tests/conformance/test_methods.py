@@ -8,6 +8,7 @@ from contraction.errors import NonFiniteError, ShapeError
 from structure_search import (
     TNGA,
     TNLS,
+    Adaptive,
     CoreShape,
     CutRank,
     ErrorOf,
@@ -19,6 +20,7 @@ from structure_search import (
     SVDinsTN,
     TnALE,
     TreeSearch,
+    WeightedError,
     read_run,
     resume,
     search,
@@ -27,6 +29,9 @@ from structure_search.methods.base import method_to_dict
 from structure_search.methods.registry import METHODS, method_from_dict
 
 CASES = {
+    "adaptive": (Adaptive(), RelativeError(tol=0.05)),
+    "adaptive-budget": (Adaptive(), MaxParams(params=60)),
+    "adaptive-weighted": (Adaptive(), WeightedError(weight=5.0)),
     "greedy": (Greedy(), RelativeError(tol=0.05)),
     "greedy-budget": (Greedy(), MaxParams(params=60)),
     "core-shape": (CoreShape(max_params=60), None),

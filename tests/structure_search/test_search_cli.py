@@ -32,7 +32,8 @@ def run(capsys, *words: object) -> tuple[int, str, str]:
 
 def test_search_then_resume(array: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "run"
-    code, out, err = run(capsys, "search", array, "--tol", "1e-3", "--budget", 10, "--run", folder)
+    words = ["--method", "greedy", "--tol", "1e-3", "--budget", 10, "--run", folder]
+    code, out, err = run(capsys, "search", array, *words)
     assert code == 5, err
     assert "BUDGET" in out
     code, out, err = run(capsys, "resume", folder, "--budget", "+500")
@@ -89,7 +90,19 @@ def test_usage_errors(array: Path, tmp_path: Path, capsys) -> None:
 
 def test_changed_data_and_damage(array: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "run"
-    run(capsys, "search", array, "--tol", "1e-3", "--budget", 5, "--run", folder)
+    run(
+        capsys,
+        "search",
+        array,
+        "--method",
+        "greedy",
+        "--tol",
+        "1e-3",
+        "--budget",
+        5,
+        "--run",
+        folder,
+    )
     x = np.load(array)
     np.save(array, 2.0 * x)
     assert run(capsys, "resume", folder)[0] == 7
@@ -147,7 +160,8 @@ def test_the_second_signal_stops_now() -> None:
 def test_a_full_disk_is_said_and_loses_nothing(array: Path, tmp_path: Path, capsys) -> None:
     resource = pytest.importorskip("resource")
     folder = tmp_path / "run"
-    words = ["search", str(array), "--tol", "1e-3", "--run", str(folder), "--no-progress"]
+    words = ["search", str(array), "--method", "greedy", "--tol", "1e-3", "--no-progress"]
+    words += ["--run", str(folder)]
     limit = 8192  # bytes of the largest file: as on a full disk, a write fails half way
 
     def small_files() -> None:
@@ -170,7 +184,7 @@ def test_a_full_disk_is_said_and_loses_nothing(array: Path, tmp_path: Path, caps
 
 def test_advice_is_in_words_of_the_shell(array: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "run"
-    words = ["search", array, "--tol", "1e-3", "--budget", 3]
+    words = ["search", array, "--method", "greedy", "--tol", "1e-3", "--budget", 3]
     _, _, err = run(capsys, *words, "--run", folder)
     assert f"continue with: tnet resume {folder} --budget +3" in err
     _, _, err = run(capsys, *words)
