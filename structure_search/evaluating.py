@@ -47,7 +47,7 @@ class _Entry:
 
     error: float
     effort: int
-    request: str  # under which its network is kept
+    held: int  # index of the evaluation that keeps its network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Pending:
     blank
         The evaluation as far as it is known.
     held
-        The request under which the network is kept.
+        Index of an earlier evaluation whose network answers it; None if there is none.
     job
         The fit to run, in any process; None if there is none.
     solve
@@ -77,7 +77,7 @@ class Pending:
     proposal: Proposal = field(repr=False)
     request: str
     blank: Evaluation = field(repr=False)
-    held: str
+    held: int | None = None
     job: FitJob | None = None
     solve: Callable[[], Network] | None = field(default=None, repr=False)
     replayed: bool = False
@@ -149,10 +149,11 @@ class Evaluator:
         for evaluation in journal:
             self._replay[evaluation.request].append(evaluation)
             self.trace.append(evaluation)
+        self._held = store.holders(self.trace)
         self._counts = Counts()
         self._begun = time.monotonic()
         self._before = max((e.elapsed for e in self.trace), default=0.0)
-        self._finished: dict[int, tuple[Evaluation, str]] = {}  # of this batch, by id of Pending
+        self._finished: dict[int, Evaluation] = {}  # of this batch, by id of Pending
 
     @property
     def elapsed(self) -> float:
@@ -195,28 +196,21 @@ class Evaluator:
         """
         if pending.replayed:
             evaluation = pending.blank
-            held = self._kept(evaluation)
         else:
-            evaluation, held = self._evaluation(pending, done)
+            evaluation, held = self._evaluation(pending, done, len(self.trace))
             evaluation = replace(evaluation, index=len(self.trace), elapsed=self.elapsed)
             self.trace.append(evaluation)
-        self._finished[id(pending)] = (evaluation, held)
+            self._held.append(held)
+        self._finished[id(pending)] = evaluation
         self._count(pending, evaluation.source)
-        return self._answer(pending.proposal, evaluation, held)
-
-    def _kept(self, evaluation: Evaluation) -> str:
-        """Return the request under which the network of a journalled evaluation is kept."""
-        entry = self._cache.get(evaluation.key)
-        if entry is None or self._store.place(evaluation.request) is not None:
-            return evaluation.request
-        return entry.request
+        return self._answer(pending.proposal, evaluation)
 
     def network(self, evaluation: Evaluation) -> Network | None:
         """Return the network behind an evaluation, if it is still kept."""
+        found = self._store.get(self._held[evaluation.index])
         entry = self._cache.get(evaluation.key)
-        found = self._store.get(evaluation.request)
         if found is None and entry is not None:
-            found = self._store.get(entry.request)
+            found = self._store.get(entry.held)
         return found
 
     def refit(self, evaluation: Evaluation) -> Network:
@@ -241,7 +235,6 @@ class Evaluator:
             proposal=proposal,
             request=request,
             blank=waiting.popleft(),
-            held=request,
             replayed=True,
         )
 
@@ -258,17 +251,17 @@ class Evaluator:
             label=proposal.label,
             request=request,
         )
-        pending = Pending(proposal=proposal, request=request, blank=blank, held=request)
+        pending = Pending(proposal=proposal, request=request, blank=blank)
         start = None if proposal.start is None else conform(proposal.start, structure)
         entry = self._cache.get(key)
         if entry is not None and self._answers(entry, proposal, start):
             known = replace(blank, error=entry.error, source=Source.CACHE)
-            return replace(pending, blank=known, held=entry.request)
+            return replace(pending, blank=known, held=entry.held)
         for first in firsts.get(key, ()):
             if start is None and first.proposal.effort >= proposal.effort:
                 return replace(pending, first=first)
         for inner in self._neighbours.contained(structure, self._objective.enough):
-            if self._store.get(inner.request) is not None:
+            if self._store.get(inner.held) is not None:
                 known = replace(blank, error=inner.error, source=Source.INHERITED)
                 return replace(pending, blank=known, contained=inner)
         bound = self.spectra.bound(structure) if math.isfinite(proposal.useful) else 0.0
@@ -325,7 +318,7 @@ class Evaluator:
         if self.task.complete and structure.is_tree:
             return None
         near = self._neighbours.nearest(structure)
-        net = None if near is None else self._store.get(near.request)
+        net = None if near is None else self._store.get(near.held)
         return None if net is None else self._carried(net, request, structure)
 
     def _carried(self, net: Network, request: str, structure: Structure) -> Network:
@@ -336,26 +329,30 @@ class Evaluator:
 
     # ---- after the fits ---------------------------------------------------------------------
 
-    def _evaluation(self, pending: Pending, done: Fitted | Failed | None) -> tuple[Evaluation, str]:
+    def _evaluation(
+        self, pending: Pending, done: Fitted | Failed | None, index: int
+    ) -> tuple[Evaluation, int]:
         blank = pending.blank
+        own = index if pending.held is None else pending.held
         if pending.first is not None:
-            found, held = self._finished[id(pending.first)]
+            found = self._finished[id(pending.first)]
+            held = self._held[found.index]
             if found.source is Source.FAILED:
                 return replace(blank, source=Source.FAILED, failure=found.failure), held
             return replace(blank, error=found.error, source=Source.CACHE), held
         if pending.contained is not None:
-            net = self._store.get(pending.contained.request)
+            net = self._store.get(pending.contained.held)
             if net is not None:
                 padded = self._carried(net, pending.request, blank.structure)
-                self._store.put(pending.request, replace(padded, certificate=net.certificate))
-            return blank, pending.held
+                self._store.put(index, replace(padded, certificate=net.certificate))
+            return blank, own
         if not pending.asks_for_a_fit:
-            return blank, pending.held
+            return blank, own
         assert done is not None
         seconds = blank.seconds + done.seconds
         if isinstance(done, Failed):
             failed = replace(blank, source=Source.FAILED, failure=done.reason, seconds=seconds)
-            return failed, pending.held
+            return failed, own
         structure = done.network.structure  # a method's own fit may choose other names
         if structure != blank.structure:
             blank = replace(blank, structure=structure, num_params=structure.num_params)
@@ -364,12 +361,12 @@ class Evaluator:
         )
         best = self._cache.get(blank.key)
         if best is not None and best.error < done.error and structure == blank.structure:
-            return replace(fitted, error=best.error), best.request  # more work found nothing better
-        self._store.put(pending.request, done.network)
-        return fitted, pending.held
+            return replace(fitted, error=best.error), best.held  # more work found nothing better
+        self._store.put(index, done.network)
+        return fitted, own
 
-    def _answer(self, proposal: Proposal, evaluation: Evaluation, held: str) -> Answer:
-        old = self._cache.get(evaluation.key)
+    def _answer(self, proposal: Proposal, evaluation: Evaluation) -> Answer:
+        old, held = self._cache.get(evaluation.key), self._held[evaluation.index]
         if math.isfinite(evaluation.error) and (old is None or evaluation.error <= old.error):
             effort = max(proposal.effort, 0 if old is None else old.effort)
             self._cache[evaluation.key] = _Entry(evaluation.error, effort, held)

@@ -25,12 +25,12 @@ Nodes: TypeAlias = frozenset[tuple[str, frozenset[str]]]
 
 
 class Known(NamedTuple):
-    """A structure that was fitted, with the error found, and the request that keeps it."""
+    """A structure that was fitted, the error found, and the evaluation that keeps the network."""
 
     structure: Structure
     bonds: Bonds
     error: float
-    request: str
+    held: int  # index of that evaluation
 
 
 class Neighbours:
@@ -41,9 +41,9 @@ class Neighbours:
     >>> import tnet
     >>> ring = tnet.tensor_ring((4, 4, 4), 2)
     >>> known = Neighbours()
-    >>> known.add(ring, 0.01, "a")
-    >>> [k.request for k in known.contained(ring.resized({"g0-g1": 3}), 0.1)]
-    ['a']
+    >>> known.add(ring, 0.01, 7)
+    >>> [k.held for k in known.contained(ring.resized({"g0-g1": 3}), 0.1)]
+    [7]
     >>> list(known.contained(ring.resized({"g0-g1": 1}), 0.1))
     []
     """
@@ -51,11 +51,11 @@ class Neighbours:
     def __init__(self) -> None:
         self._by_nodes: defaultdict[Nodes, OrderedDict[str, Known]] = defaultdict(OrderedDict)
 
-    def add(self, structure: Structure, error: float, request: str) -> None:
+    def add(self, structure: Structure, error: float, held: int) -> None:
         """Remember the best fit of a structure."""
         group = self._by_nodes[_nodes(structure)]
         key = canonical_key(structure)
-        group[key] = Known(structure, _bonds(structure), error, request)
+        group[key] = Known(structure, _bonds(structure), error, held)
         group.move_to_end(key)
         if len(group) > MOST:
             group.popitem(last=False)

@@ -26,7 +26,6 @@ from structure_search.flushing import LateFlush
 from structure_search.results import Candidate, Counts, Evaluation, Outcome
 from structure_search.store import NetworkStore
 from tnet.network import Network
-from tnet.structure import Structure
 
 SECONDS_BETWEEN_BEST = 2.0
 
@@ -105,10 +104,11 @@ class RunFolder:
         self._session = sum(event["kind"] == "session" for event in record.events)
         self._store = store
         (self.folder / journal.BEST).mkdir(exist_ok=True)
+        written = (e.get("network") for e in record.events if e["kind"] == "evaluation")
         places = {
-            str(e["request"]): (e["network"], Structure.from_dict(e["structure"]))
-            for e in record.events
-            if e["kind"] == "evaluation" and e.get("network")
+            e.index: (place, e.structure)
+            for e, place in zip(record.evaluations, written, strict=True)
+            if place
         }
         store.open(self.folder, places)
         self._journal = journal.Journal(self.folder, seq=len(record.events), good=record.good_bytes)
@@ -125,7 +125,7 @@ class RunFolder:
         """Record one evaluation; its network goes to the disk before the line that names it."""
         if self._journal.due:
             self._store.sync()
-        place = self._store.place(evaluation.request)
+        place = self._store.place(evaluation.index)
         fields = {**evaluation.to_dict(), "network": place, "best": best}
         self._journal.append("evaluation", {**fields, "session": self._session})
         if self._journal.dirty:

@@ -10,7 +10,7 @@ import math
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from contraction.arrays import DTYPES, Array, to, to_numpy
 from contraction.errors import CheckpointError
 from structure_search.journal import NETWORKS
+from structure_search.results import Evaluation
 from tnet.file_header import certificate_from_dict, certificate_to_dict
 from tnet.network import Network
 from tnet.structure import Structure
@@ -27,17 +28,21 @@ MEMORY = 2**28  # bytes of networks kept in memory
 
 
 class NetworkStore:
-    """Request -> network. Without a folder the oldest networks are forgotten beyond a limit."""
+    """Networks by the index of the evaluation that found them.
+
+    Not by its request: what is asked twice may be answered by two networks. Without a folder the
+    oldest networks are forgotten beyond a limit.
+    """
 
     def __init__(self, *, like: Array, memory: int = MEMORY) -> None:
         self._like = like
         self._memory = memory
-        self._held: OrderedDict[str, Network] = OrderedDict()
+        self._held: OrderedDict[int, Network] = OrderedDict()
         self._used = 0
         self._handle: int | None = None
-        self._places: dict[str, tuple[Mapping[str, Any], Structure]] = {}
+        self._places: dict[int, tuple[Mapping[str, Any], Structure]] = {}
 
-    def open(self, folder: Path, places: Mapping[str, tuple[Mapping[str, Any], Structure]]) -> None:
+    def open(self, folder: Path, places: Mapping[int, tuple[Mapping[str, Any], Structure]]) -> None:
         """Keep the networks in `folder` too; `places` are those that the journal names."""
         flags = os.O_RDWR | os.O_CREAT
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -48,9 +53,9 @@ class NetworkStore:
             os.ftruncate(self._handle, end)  # written by a killed process, named by no event
         os.lseek(self._handle, 0, os.SEEK_END)
 
-    def put(self, request: str, net: Network) -> None:
+    def put(self, index: int, net: Network) -> None:
         """Keep a network, in networks.bin too if there is one."""
-        self._remember(request, net)
+        self._remember(index, net)
         if self._handle is None:
             return
         host = [np.ascontiguousarray(to_numpy(x)) for x in net.arrays.values()]
@@ -67,24 +72,40 @@ class NetworkStore:
             "center": net.center,
             "certificate": certificate_to_dict(net.certificate),
         }
-        self._places[request] = (place, net.structure)
+        self._places[index] = (place, net.structure)
 
-    def get(self, request: str) -> Network | None:
-        """Return a network kept under `request`; None if it was forgotten or is damaged."""
-        if request in self._held:
-            self._held.move_to_end(request)
-            return self._held[request]
-        if request not in self._places or self._handle is None:
+    def get(self, index: int) -> Network | None:
+        """Return the network of an evaluation; None if it was forgotten or is damaged."""
+        if index in self._held:
+            self._held.move_to_end(index)
+            return self._held[index]
+        if index not in self._places or self._handle is None:
             return None
-        place, structure = self._places[request]
+        place, structure = self._places[index]
         net = self._read(place, structure)
         if net is not None:
-            self._remember(request, net)
+            self._remember(index, net)
         return net
 
-    def place(self, request: str) -> Mapping[str, Any] | None:
-        """Return where the network of `request` is in networks.bin, or None."""
-        return self._places[request][0] if request in self._places else None
+    def place(self, index: int) -> Mapping[str, Any] | None:
+        """Return where the network of an evaluation is in networks.bin, or None."""
+        return self._places[index][0] if index in self._places else None
+
+    def holders(self, trace: Sequence[Evaluation]) -> list[int]:
+        """Return for each evaluation the index of the one that has its network.
+
+        That is itself, or where it was answered by the fit of an equal structure the best of
+        those before it.
+        """
+        best: dict[str, Evaluation] = {}
+        found = []
+        for evaluation in trace:
+            own = self.place(evaluation.index) is not None
+            old = best.get(evaluation.key)
+            found.append(evaluation.index if own or old is None else old.index)
+            if own and (old is None or evaluation.error <= old.error):
+                best[evaluation.key] = evaluation
+        return found
 
     def sync(self) -> None:
         """Flush networks.bin to the disk."""
@@ -98,8 +119,8 @@ class NetworkStore:
             os.close(self._handle)
             self._handle = None
 
-    def _remember(self, request: str, net: Network) -> None:
-        self._held[request] = net
+    def _remember(self, index: int, net: Network) -> None:
+        self._held[index] = net
         self._used += _bytes(net.structure, net.dtype)
         while self._used > self._memory and len(self._held) > 1:
             _, old = self._held.popitem(last=False)
