@@ -18,12 +18,14 @@ from contraction.blas_threads import threads_for
 from contraction.workers.ordering import in_order
 from contraction.workers.schedulers import Crew, Scheduler, Serial
 from structure_search import journal, run_folder
-from structure_search.evaluating import Evaluator, Pending, run_solve
+from structure_search.evaluating import Evaluator
 from structure_search.fitting import Fitted
 from structure_search.keeping import Keeper, Progress
 from structure_search.limits import Clock, Limits
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal
 from structure_search.objectives import AbstractObjective
+from structure_search.pending import Pending, run_solve
+from structure_search.replay import replay_of
 from structure_search.results import Outcome, Result
 from structure_search.store import NetworkStore
 from structure_search.tasks.base import AbstractTask, Failed
@@ -77,7 +79,7 @@ def _driven(
         store=store,
         objective=task.objective,
         seed=task.seed,
-        journal=record.evaluations if record else (),
+        replay=replay_of(record),
         max_fit_flops=task.max_fit_flops,
     )
     keeper = Keeper(evaluator, task.objective, run, task.progress, min_gain=task.limits.min_gain)

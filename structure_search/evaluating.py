@@ -15,27 +15,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from contraction.errors import InputError
 from structure_search.bounds import CutSpectra
-from structure_search.canonical import canonical_key, charged, in_one_piece
-from structure_search.fitting import Fitted, conform
+from structure_search.canonical import canonical_key, charged
+from structure_search.fitting import Fitted, conform, most_columns
 from structure_search.methods.base import Answer, Proposal, Warmth
-from structure_search.neighbours import Known, Neighbours
+from structure_search.neighbours import Neighbours
 from structure_search.objectives import AbstractObjective
+from structure_search.pending import Pending
+from structure_search.replay import Replay
 from structure_search.results import Counts, Evaluation, Source
 from structure_search.store import NetworkStore
-from structure_search.tasks.base import AbstractTask, Failed, FitJob, ceiling_flops, timed
+from structure_search.tasks.base import AbstractTask, Failed, FitJob, ceiling_flops
 from tnet.als.start import carried_over
 from tnet.network import Network
 from tnet.structure import Structure
-
-__all__ = ["Evaluator", "Pending", "in_one_piece", "run_solve"]
 
 LEAST_FLOPS, FLOPS_PER_ENTRY = 1e12, 1e5  # allowed for one fit unless something else is said
 FITTED = (Source.FIT, Source.EXACT, Source.FAILED)
@@ -45,62 +46,10 @@ FITTED = (Source.FIT, Source.EXACT, Source.FAILED)
 class _Entry:
     """The best fit of a structure so far."""
 
+    structure: Structure  # of the network; equal structures may have other names
     error: float
     effort: int
     held: int  # index of the evaluation that keeps its network
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pending:
-    """What is left to do for one proposal of a batch: run `job`, or `solve`, or nothing.
-
-    Attributes
-    ----------
-    proposal, request
-        What was asked.
-    blank
-        The evaluation as far as it is known.
-    held
-        Index of an earlier evaluation whose network answers it; None if there is none.
-    job
-        The fit to run, in any process; None if there is none.
-    solve
-        The method's own fit, to run in this process; None if there is none.
-    replayed
-        Whether the answer stands in the journal already.
-    first
-        An earlier proposal of the batch whose result answers this one.
-    contained
-        A fitted structure within this one whose network, padded, answers it.
-    """
-
-    proposal: Proposal = field(repr=False)
-    request: str
-    blank: Evaluation = field(repr=False)
-    held: int | None = None
-    job: FitJob | None = None
-    solve: Callable[[], Network] | None = field(default=None, repr=False)
-    replayed: bool = False
-    first: Pending | None = field(default=None, repr=False)
-    contained: Known | None = field(default=None, repr=False)
-
-    @property
-    def asks_for_a_fit(self) -> bool:
-        """Whether there is anything to run."""
-        return self.job is not None or self.solve is not None
-
-
-def run_solve(pending: Pending) -> Fitted | Failed:
-    """Return what a method's own fit finds, or why it failed."""
-    solve, sweeps = pending.solve, pending.proposal.sweeps
-    assert solve is not None
-
-    def fit() -> Fitted:
-        net = solve()
-        assert net.error is not None
-        return Fitted(network=net, error=net.error, sweeps=sweeps, source=Source.FIT)
-
-    return timed(fit)
 
 
 class Evaluator:
@@ -119,11 +68,12 @@ class Evaluator:
     seed
         Each fit draws from Philox(seed, request), so its start does not depend on the order in
         which fits are done.
-    journal
-        Evaluations of earlier sessions, in order.
+    replay
+        Evaluations of earlier sessions.
     max_fit_flops
-        A fit that would take more operations is refused; by default 1e12, or 1e5 for each entry
-        of the data if that is more.
+        Operations that one fit may take; by default 1e12, or 1e5 for each entry of the data if
+        that is more. Starts beyond that are not made, and where it is not enough for the first
+        one nothing is fitted.
     """
 
     def __init__(
@@ -134,7 +84,7 @@ class Evaluator:
         store: NetworkStore,
         objective: AbstractObjective,
         seed: int,
-        journal: Iterable[Evaluation] = (),
+        replay: Replay | None = None,
         max_fit_flops: float | None = None,
     ) -> None:
         self.task, self.spectra, self._store = task, spectra, store
@@ -144,11 +94,8 @@ class Evaluator:
         self._most = max_fit_flops or max(LEAST_FLOPS, FLOPS_PER_ENTRY * entries)
         self._cache: dict[str, _Entry] = {}
         self._neighbours = Neighbours()
-        self.trace: list[Evaluation] = []
-        self._replay: dict[str, deque[Evaluation]] = defaultdict(deque)
-        for evaluation in journal:
-            self._replay[evaluation.request].append(evaluation)
-            self.trace.append(evaluation)
+        self._replay = Replay() if replay is None else replay
+        self.trace: list[Evaluation] = list(self._replay.evaluations)
         self._held = store.holders(self.trace)
         self._counts = Counts()
         self._begun = time.monotonic()
@@ -177,7 +124,7 @@ class Evaluator:
         firsts: dict[str, list[Pending]] = defaultdict(list)
         found = []
         for proposal in batch:
-            pending = self._replayed(proposal) or self._settle(proposal, firsts)
+            pending = self._replayed(proposal, firsts)
             fitted = pending.replayed and pending.blank.source in FITTED
             if fitted or pending.asks_for_a_fit:
                 firsts[pending.blank.key].append(pending)
@@ -226,22 +173,22 @@ class Evaluator:
 
     # ---- before the fits --------------------------------------------------------------------
 
-    def _replayed(self, proposal: Proposal) -> Pending | None:
+    def _replayed(self, proposal: Proposal, firsts: dict[str, list[Pending]]) -> Pending:
+        """Return what the journal answers, or else what is left to do."""
+        known, stale = self._replay.take(proposal, enough=self._objective.enough)
         request = proposal.request
-        waiting = self._replay.get(request)
-        if not waiting:
-            return None
-        return Pending(
-            proposal=proposal,
-            request=request,
-            blank=waiting.popleft(),
-            replayed=True,
-        )
+        if known is not None:
+            return Pending(proposal=proposal, request=request, blank=known, replayed=True)
+        if stale is not None and proposal.start is None and proposal.solve is None:
+            proposal = replace(proposal, start=self.network(stale))  # go on from there
+        return self._settle(proposal, request, firsts)
 
-    def _settle(self, proposal: Proposal, firsts: dict[str, list[Pending]]) -> Pending:
+    def _settle(
+        self, proposal: Proposal, request: str, firsts: dict[str, list[Pending]]
+    ) -> Pending:
         begun = time.perf_counter()
-        structure = charged(proposal.structure)
-        request, key = proposal.request, canonical_key(structure)
+        structure = charged(self._in_order(proposal.structure))
+        key = canonical_key(structure)
         blank = Evaluation(
             index=-1,
             key=key,
@@ -252,27 +199,28 @@ class Evaluator:
             request=request,
         )
         pending = Pending(proposal=proposal, request=request, blank=blank)
-        start = None if proposal.start is None else conform(proposal.start, structure)
+        start = None if proposal.start is None else self._conformed(proposal, request, structure)
         entry = self._cache.get(key)
         if entry is not None and self._answers(entry, proposal, start):
-            known = replace(blank, error=entry.error, source=Source.CACHE)
-            return replace(pending, blank=known, held=entry.held)
+            return replace(pending, blank=_known(blank, entry, Source.CACHE), held=entry.held)
         for first in firsts.get(key, ()):
-            if start is None and first.proposal.effort >= proposal.effort:
+            if first.answers(proposal):
                 return replace(pending, first=first)
         for inner in self._neighbours.contained(structure, self._objective.enough):
-            if self._store.get(inner.held) is not None:
+            if (net := self._store.get(inner.held)) is not None:
                 known = replace(blank, error=inner.error, source=Source.INHERITED)
-                return replace(pending, blank=known, contained=inner)
+                return replace(pending, blank=known, inherited=net)
         bound = self.spectra.bound(structure) if math.isfinite(proposal.useful) else 0.0
         if bound > proposal.useful:
             return replace(pending, blank=replace(blank, bound=bound, source=Source.BOUND))
         blank = replace(blank, bound=bound)
         if proposal.solve is not None:
             return replace(pending, blank=blank, solve=proposal.solve)
-        if (why := self._too_much(proposal, structure)) is not None:
+        starts = self._starts(proposal, structure)
+        if not starts:
+            why = self._too_much(proposal, structure)
             return replace(pending, blank=replace(blank, source=Source.REFUSED, failure=why))
-        job = self._job(proposal, request, structure, start)
+        job = self._job(proposal, request, structure, start, starts)
         blank = replace(blank, seconds=time.perf_counter() - begun)
         return replace(pending, blank=blank, job=job)
 
@@ -284,23 +232,54 @@ class Evaluator:
             return False
         return start is None or entry.error <= self.task.error(start)
 
-    def _too_much(self, proposal: Proposal, structure: Structure) -> str | None:
-        """Return why a structure is not fitted at all, if the fit would take too long."""
-        times = proposal.sweeps * max(1, proposal.restarts)
-        if ceiling_flops(structure) * times <= self._most:  # mostly that settles it, cheaply
-            return None
-        flops = self.task.planned_flops(structure) * times
-        if flops <= self._most:
-            return None
+    def _in_order(self, structure: Structure) -> Structure:
+        """Return a proposed structure with its modes in the order of the data."""
+        modes = self.task.modes
+        if structure.modes == tuple(modes):
+            return structure
+        if set(structure.modes) != set(modes):
+            raise InputError(
+                f"the method proposes a structure with the modes {', '.join(structure.modes)}; "
+                f"the data have {', '.join(modes)}."
+            )
+        return structure.permuted(tuple(modes))
+
+    def _conformed(self, proposal: Proposal, request: str, structure: Structure) -> Network | None:
+        """Return the start on what is really fitted; None where it has other nodes."""
+        net = proposal.start
+        assert net is not None
+        found = conform(net, structure)
+        if found is None and set(net.structure.node_names) == set(structure.node_names):
+            found = self._carried(net, request, structure)
+        return found
+
+    def _starts(self, proposal: Proposal, structure: Structure) -> int:
+        """Return how many starts the operations allowed are enough for, of those asked for."""
+        sweeps, starts = max(1, proposal.sweeps), max(1, proposal.restarts)
+        if ceiling_flops(structure) * sweeps * starts <= self._most:  # mostly so, and cheap
+            return starts
+        flops = self.task.planned_flops(structure) * sweeps
+        return starts if flops * starts <= self._most else int(self._most // flops)
+
+    def _too_much(self, proposal: Proposal, structure: Structure) -> str:
+        """Return why a structure is not fitted at all."""
+        sweep, sweeps = self.task.planned_flops(structure), max(1, proposal.sweeps)
         return (
-            f"the fit would take some {flops:.1e} operations, and {self._most:.1e} are allowed "
+            f"{sweeps} sweeps would take some {sweep * sweeps:.1e} operations, and "
+            f"{self._most:.1e} are allowed; lower ranks (the widest node has "
+            f"{most_columns(structure)} bond values), ask for fewer sweeps, or allow more "
             "(`max_fit_flops`)"
         )
 
     def _job(
-        self, proposal: Proposal, request: str, structure: Structure, start: Network | None
+        self,
+        proposal: Proposal,
+        request: str,
+        structure: Structure,
+        start: Network | None,
+        starts: int,
     ) -> FitJob:
-        restarts = proposal.restarts
+        restarts = min(proposal.restarts, starts)
         if start is None and proposal.warmth is Warmth.NEAREST:
             start = self._warm(request, structure)
             restarts = max(1, restarts) if start is not None else restarts
@@ -332,6 +311,7 @@ class Evaluator:
     def _evaluation(
         self, pending: Pending, done: Fitted | Failed | None, index: int
     ) -> tuple[Evaluation, int]:
+        """Return an evaluation without its index, and who keeps its network."""
         blank = pending.blank
         own = index if pending.held is None else pending.held
         if pending.first is not None:
@@ -339,41 +319,39 @@ class Evaluator:
             held = self._held[found.index]
             if found.source is Source.FAILED:
                 return replace(blank, source=Source.FAILED, failure=found.failure), held
-            return replace(blank, error=found.error, source=Source.CACHE), held
-        if pending.contained is not None:
-            net = self._store.get(pending.contained.held)
-            if net is not None:
-                padded = self._carried(net, pending.request, blank.structure)
-                self._store.put(index, replace(padded, certificate=net.certificate))
-            return blank, own
+            return _known(blank, found, Source.CACHE), held
+        if (net := pending.inherited) is not None:
+            padded = self._carried(net, pending.request, blank.structure)
+            self._store.put(index, replace(padded, certificate=net.certificate))
         if not pending.asks_for_a_fit:
             return blank, own
         assert done is not None
-        seconds = blank.seconds + done.seconds
+        blank = replace(blank, seconds=blank.seconds + done.seconds)
         if isinstance(done, Failed):
-            failed = replace(blank, source=Source.FAILED, failure=done.reason, seconds=seconds)
-            return failed, own
-        structure = done.network.structure  # a method's own fit may choose other names
-        if structure != blank.structure:
+            return replace(blank, source=Source.FAILED, failure=done.reason), own
+        return self._fitted(blank, done, index)
+
+    def _fitted(self, blank: Evaluation, done: Fitted, index: int) -> tuple[Evaluation, int]:
+        structure = done.network.structure
+        if structure != blank.structure:  # a method's own fit may choose names, and lower ranks
             blank = replace(blank, structure=structure, num_params=structure.num_params)
-        fitted = replace(
-            blank, error=done.error, source=done.source, sweeps=done.sweeps, seconds=seconds
-        )
+        fitted = replace(blank, error=done.error, source=done.source, sweeps=done.sweeps)
         best = self._cache.get(blank.key)
-        if best is not None and best.error < done.error and structure == blank.structure:
-            return replace(fitted, error=best.error), best.held  # more work found nothing better
+        if best is not None and best.error < done.error:  # more work found nothing better
+            return _known(fitted, best, done.source), best.held
         self._store.put(index, done.network)
-        return fitted, own
+        return fitted, index
 
     def _answer(self, proposal: Proposal, evaluation: Evaluation) -> Answer:
-        old, held = self._cache.get(evaluation.key), self._held[evaluation.index]
-        if math.isfinite(evaluation.error) and (old is None or evaluation.error <= old.error):
+        key, error = evaluation.key, evaluation.error
+        old, held = self._cache.get(key), self._held[evaluation.index]
+        if math.isfinite(error) and (old is None or error <= old.error):
             effort = max(proposal.effort, 0 if old is None else old.effort)
-            self._cache[evaluation.key] = _Entry(evaluation.error, effort, held)
+            self._cache[key] = _Entry(evaluation.structure, error, effort, held)
             if evaluation.source is not Source.CACHE:
-                self._neighbours.add(evaluation.structure, evaluation.error, held)
+                self._neighbours.add(evaluation.structure, error, held)
         elif old is not None and proposal.effort > old.effort:
-            self._cache[evaluation.key] = replace(old, effort=proposal.effort)
+            self._cache[key] = replace(old, effort=proposal.effort)
         load = partial(self.network, evaluation)
         return Answer(evaluation=evaluation, effort=proposal.effort, load=load)
 
@@ -394,3 +372,9 @@ class Evaluator:
             replayed=now.replayed + pending.replayed,
             continued=now.continued + further,
         )
+
+
+def _known(blank: Evaluation, by: _Entry | Evaluation, source: Source) -> Evaluation:
+    """Return an evaluation that the network of another one answers."""
+    size = by.structure.num_params
+    return replace(blank, structure=by.structure, num_params=size, error=by.error, source=source)

@@ -23,7 +23,7 @@ from structure_search.results import ErrorOf as ErrorOf
 from tnet.network import Network
 from tnet.structure import Structure
 
-EXPECTED = (TnetError, ArithmeticError, ValueError, np.linalg.LinAlgError)
+EXPECTED = (TnetError, ArithmeticError, ValueError, MemoryError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,4 +172,7 @@ def timed(fit: Callable[[], Fitted]) -> Fitted | Failed:
     except EXPECTED as error:
         reason = f"{type(error).__name__}: {error}"
         return Failed(reason=reason, seconds=time.perf_counter() - begun)
-    return replace(fitted, seconds=time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    if not 0.0 <= fitted.error < math.inf:
+        return Failed(reason=f"the fit ended with the error {fitted.error}.", seconds=seconds)
+    return replace(fitted, seconds=seconds)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 import tnet
 from strategies import graphs, seeds, trees
 from structure_search.bounds import CutSpectra
-from structure_search.canonical import canonical_key, reduced
-from structure_search.evaluating import in_one_piece
+from structure_search.canonical import canonical_key, in_one_piece, reduced
 from structure_search.fitting import conform
 
 

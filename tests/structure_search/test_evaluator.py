@@ -20,9 +20,10 @@ from structure_search import (
     resume,
     search,
 )
-from structure_search.evaluating import Evaluator, run_solve
+from structure_search.evaluating import Evaluator
 from structure_search.methods.base import Warmth
 from structure_search.methods.halving import halved
+from structure_search.pending import run_solve
 from structure_search.store import NetworkStore
 from structure_search.tasks.base import ceiling_flops, run_job
 from structure_search.tasks.completion import completion
