@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structure_search.screen import by_size, make_report, times
+from structure_search.reporting.screen import by_size, make_report, times
 from tnet.console import Console, ExitCode, format_bytes, format_seconds
 from tnet.options import (
     UsageError,
@@ -208,7 +208,7 @@ def _found(run: RunRecord, tol: float) -> list[Evaluation]:
 def _summary(args: argparse.Namespace, run: RunRecord, console: Console) -> int:
     """Write the table, the drawing and the paths."""
     import tnet
-    from structure_search.figures import fixed_name
+    from structure_search.reporting.figures import fixed_name
 
     found = _found(run, args.tol)
     dense = math.prod(run.config["input"]["shape"])

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from structure_search import screen
+from structure_search.reporting import screen
 from tnet.console import Console, ExitCode
 from tnet.options import add_command
 

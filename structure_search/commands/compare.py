@@ -37,9 +37,9 @@ from tnet.options import (
 )
 
 if TYPE_CHECKING:
-    from structure_search.method_runs import Failure, RunJob
-    from structure_search.method_table import MethodRow
     from structure_search.objectives import AbstractObjective
+    from structure_search.reporting.method_runs import Failure, RunJob
+    from structure_search.reporting.method_table import MethodRow
     from tnet.inputs import Data
 
 FOLDER, SEEDS, BUDGET = "tnet-compare", 5, 200
@@ -121,7 +121,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     objective = _checked(args)
     data = open_data(args)
     jobs = _jobs(args, objective, data)
-    from structure_search.method_runs import finished_runs, is_done
+    from structure_search.reporting.method_runs import finished_runs, is_done
 
     root = Path(args.run)
     left = [job for job in jobs if not is_done(job)]
@@ -155,7 +155,7 @@ def _checked(args: argparse.Namespace) -> AbstractObjective:
 
 def _jobs(args: argparse.Namespace, objective: AbstractObjective, data: Data) -> list[RunJob]:
     from structure_search.commands.search import source_of
-    from structure_search.method_runs import RunJob
+    from structure_search.reporting.method_runs import RunJob
 
     task = task_options(args, data)
     task |= {} if args.patience is None else {"patience": args.patience}
@@ -244,7 +244,7 @@ def _work(
     jobs: Sequence[RunJob], root: Path, args: argparse.Namespace, console: Console
 ) -> tuple[list[Failure], int]:
     """Do what is left; return the failures, and the exit code if it was stopped."""
-    from structure_search.method_runs import do_all
+    from structure_search.reporting.method_runs import do_all
     from structure_search.results import Outcome
     from structure_search.stopping import Interrupts
 
@@ -287,8 +287,8 @@ def _answer(
     console: Console,
 ) -> int:
     from contraction import atomic
-    from structure_search.method_page import comparison_document, write_comparison
-    from structure_search.method_table import method_rows, seed_row, verdict
+    from structure_search.reporting.method_page import comparison_document, write_comparison
+    from structure_search.reporting.method_table import method_rows, seed_row, verdict
     from tnet.console import to_json
 
     rows = [seed_row(job, run) for job, run in runs]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from structure_search import screen
+from structure_search.reporting import screen
 from tnet.console import Console, ExitCode
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from structure_search.screen import times
+from structure_search.reporting.screen import times
 from tnet.console import Console
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ def show_reuse(
     """Write how the reused structure does beside a fresh tensor train; return the rows."""
     import numpy as np
 
-    from structure_search.fixed_formats import fixed_formats
     from structure_search.methods.reuse import AS_IT_WAS, NEW_RANKS
+    from structure_search.reporting.fixed_formats import fixed_formats
 
     rows: list[dict[str, Any]] = [
         {"name": e.label, "num_params": e.num_params, "error": e.error}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from structure_search.commands.finishing import Finished
-from structure_search.screen import times
+from structure_search.reporting.screen import times
 from tnet.console import Console, ExitCode, format_seconds
 from tnet.failures import UsageError, error_document, exit_code, write_error
 

@@ -150,8 +150,8 @@ def reuse_of(run: str | PathLike[str], *, then: AbstractMethod | None) -> Reuse:
         The folder is no run folder, is damaged, or holds no fitted network.
     """
     from contraction.errors import CheckpointError
-    from structure_search.figures import best_of
     from structure_search.journal import read_run
+    from structure_search.reporting.figures import best_of
 
     best = best_of(read_run(run))
     if best is None:

@@ -15,9 +15,9 @@ import pytest
 
 import tnet
 from structure_search import read_run
-from structure_search.method_page import best_after
-from structure_search.method_runs import cpu_seconds
-from structure_search.method_table import (
+from structure_search.reporting.method_page import best_after
+from structure_search.reporting.method_runs import cpu_seconds
+from structure_search.reporting.method_table import (
     SeedRow,
     Spread,
     evaluations_to,

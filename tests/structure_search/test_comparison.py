@@ -9,11 +9,11 @@ import pytest
 import tnet
 from contraction.errors import CheckpointError, MemoryBudgetError, RunLockedError
 from contraction.folder_lock import run_lock
-from structure_search import comparison
-from structure_search.comparison import compare, is_compared, level_of
-from structure_search.figures import slice_figure
 from structure_search.journal import read_run, write_baselines
-from structure_search.residuals import read_residuals
+from structure_search.reporting import comparison
+from structure_search.reporting.comparison import compare, is_compared, level_of
+from structure_search.reporting.figures import slice_figure
+from structure_search.reporting.residuals import read_residuals
 from tnet.cli import main
 
 NAMES = {"TT-SVD", "HOSVD", "balanced tree", "CP"}

@@ -10,9 +10,9 @@ import pytest
 import tnet
 from contraction.errors import CheckpointError
 from structure_search import demo
-from structure_search.fixed_formats import fixed_formats
 from structure_search.journal import read_run
-from structure_search.residuals import slice_errors
+from structure_search.reporting.fixed_formats import fixed_formats
+from structure_search.reporting.residuals import slice_errors
 from structure_search.results import Outcome
 from tnet.cli import main
 

@@ -18,9 +18,9 @@ import tnet
 from contraction.errors import CheckpointError, InputError, RunLockedError
 from contraction.folder_lock import run_lock
 from structure_search import Greedy, Outcome, RelativeError, Source, read_run, resume, search
-from structure_search.figures import best_of
 from structure_search.journal import decode_event, encode_event, write_baselines
-from structure_search.report import report_html
+from structure_search.reporting.figures import best_of
+from structure_search.reporting.report import report_html
 
 GOAL = RelativeError(tol=1e-4)
 

@@ -11,10 +11,10 @@ import pytest
 
 import tnet
 from contraction.errors import CheckpointError
-from structure_search import charts
-from structure_search.figures import best_of, mode_ranks, running_best
 from structure_search.journal import Journal, read_run, write_baselines, write_json
-from structure_search.report import report_html, write_report
+from structure_search.reporting import charts
+from structure_search.reporting.figures import best_of, mode_ranks, running_best
+from structure_search.reporting.report import report_html, write_report
 from structure_search.results import Evaluation, Source, pareto_front
 
 HOSTILE = "<script>alert(1)</script>"

@@ -14,8 +14,8 @@ from structure_search import read_run
 from structure_search.commands import method_choice
 from structure_search.commands.method_choice import make_method, method_classes, read_value
 from structure_search.commands.several import folder_names
-from structure_search.live_table import Limits, LiveState, LiveTable
 from structure_search.methods.registry import METHODS
+from structure_search.reporting.live_table import Limits, LiveState, LiveTable
 from structure_search.results import Candidate, Evaluation, Source
 from tnet.cli import main
 from tnet.failures import UsageError

@@ -9,9 +9,9 @@ from typing import Any
 import contraction
 from contraction.errors import TnetError
 from contraction.explanation import Explanation, itemsize_of
-from structure_search.charts import Axis, Mark, Scale, Series, chart
-from structure_search.figures import Best, Figure, figure_of
 from structure_search.journal import RunRecord
+from structure_search.reporting.charts import Axis, Mark, Scale, Series, chart
+from structure_search.reporting.figures import Best, Figure, figure_of
 from tnet.console import format_bytes
 
 MOST_NODES = 256  # beyond, a plan takes longer than a page should

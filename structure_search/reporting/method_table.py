@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from structure_search.figures import best_of
 from structure_search.journal import RunRecord
-from structure_search.method_runs import RunJob, cpu_seconds
 from structure_search.objectives import AbstractObjective
+from structure_search.reporting.figures import best_of
+from structure_search.reporting.method_runs import RunJob, cpu_seconds
 from structure_search.results import Candidate, Source
 
 ALIKE = 0.05  # a p-value above which two methods are not told apart

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contraction.errors import TnetError
-from structure_search.live_table import PER_SECOND, Limits, LiveState, LiveTable
+from structure_search.reporting.live_table import PER_SECOND, Limits, LiveState, LiveTable
 from tnet.console import Console, format_seconds
 from tnet.failures import message
 
@@ -140,7 +140,7 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
 
 def show_comparison(run: RunRecord, console: Console) -> None:
     """Write a table of the best network and the fixed formats."""
-    from structure_search.figures import best_of, fixed_name
+    from structure_search.reporting.figures import best_of, fixed_name
 
     best = best_of(run)
     if best is None or not run.baselines:
@@ -180,10 +180,11 @@ def make_report(
     and never longer than a comparison takes by itself. A report without the
     comparison is a report too: what hinders it is a note.
     """
-    from structure_search import comparison, running
-    from structure_search.fixed_formats import CP_SECONDS
+    from structure_search import running
     from structure_search.journal import read_run
-    from structure_search.report import write_report
+    from structure_search.reporting import comparison
+    from structure_search.reporting.fixed_formats import CP_SECONDS
+    from structure_search.reporting.report import write_report
 
     run = read_run(folder)
     if not comparison.is_compared(run):

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structure_search import page
-from structure_search.contraction_cost import ContractionCost, cost_rows
-from structure_search.figures import Figure
 from structure_search.journal import RunRecord
-from structure_search.residuals import read_residuals
+from structure_search.reporting import page
+from structure_search.reporting.contraction_cost import ContractionCost, cost_rows
+from structure_search.reporting.figures import Figure
+from structure_search.reporting.residuals import read_residuals
 from structure_search.results import Source
 
 KINDS = {  # error_of -> in words

@@ -16,10 +16,10 @@ import tnet
 from contraction.arrays import as_array
 from contraction.errors import CheckpointError, InputError, MemoryBudgetError
 from contraction.folder_lock import run_lock
-from structure_search.figures import best_of
-from structure_search.fixed_formats import CP_SECONDS, FixedFormat, fixed_formats
 from structure_search.journal import RunRecord, read_run, write_baselines
-from structure_search.residuals import read_residuals, write_residuals
+from structure_search.reporting.figures import best_of
+from structure_search.reporting.fixed_formats import CP_SECONDS, FixedFormat, fixed_formats
+from structure_search.reporting.residuals import read_residuals, write_residuals
 from structure_search.run_folder import fingerprint
 
 LARGEST = 2**24  # entries of the data: beyond, the comparison would take longer than many searches

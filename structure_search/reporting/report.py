@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from contraction import atomic
-from structure_search import page
-from structure_search.charts import escape
-from structure_search.contraction_cost import contraction_cost, cost_figures
-from structure_search.figures import Best, Figure, best_of, figures_of, fixed_name, thinned
 from structure_search.journal import RunRecord, read_run
-from structure_search.rank_map import rank_figure
-from structure_search.report_parts import (
+from structure_search.reporting import page
+from structure_search.reporting.charts import escape
+from structure_search.reporting.contraction_cost import contraction_cost, cost_figures
+from structure_search.reporting.figures import (
+    Best,
+    Figure,
+    best_of,
+    figures_of,
+    fixed_name,
+    thinned,
+)
+from structure_search.reporting.rank_map import rank_figure
+from structure_search.reporting.report_parts import (
     completion_section,
     contraction_section,
     counts,
@@ -32,7 +39,7 @@ from structure_search.report_parts import (
     search_section,
     task_of,
 )
-from structure_search.screen import ENDED, resume_command
+from structure_search.reporting.screen import ENDED, resume_command
 from tnet.text_drawing import draw_text
 
 LAYOUT = (  # section title -> the figures in it, in order

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from contraction import atomic
-from structure_search import page
-from structure_search.charts import Axis, Mark, Scale, Series, chart, escape
-from structure_search.figures import Figure, figure_of
 from structure_search.journal import RunRecord
-from structure_search.method_runs import RunJob
-from structure_search.method_table import (
+from structure_search.reporting import page
+from structure_search.reporting.charts import Axis, Mark, Scale, Series, chart, escape
+from structure_search.reporting.figures import Figure, figure_of
+from structure_search.reporting.method_runs import RunJob
+from structure_search.reporting.method_table import (
     MethodRow,
     SeedRow,
     by_method,

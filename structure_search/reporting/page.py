@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structure_search import page_style
-from structure_search.charts import CSS as CHART_CSS
-from structure_search.charts import escape
-from structure_search.figures import Figure
+from structure_search.reporting import page_style
+from structure_search.reporting.charts import CSS as CHART_CSS
+from structure_search.reporting.charts import escape
+from structure_search.reporting.figures import Figure
 
 TIMES, NONE = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from structure_search.charts import Chart, escape
-from structure_search.figures import Figure, figure_of, running_best
 from structure_search.journal import RunRecord
+from structure_search.reporting.charts import Chart, escape
+from structure_search.reporting.figures import Figure, figure_of, running_best
 from tnet.structure import Structure
 
 MOST_STEPS, MOST_EDGES = 60, 36

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from structure_search.charts import Axis, Chart, Guide, Mark, Scale, Series, bars, chart
 from structure_search.journal import RunRecord
 from structure_search.objectives import objective_from_dict
-from structure_search.residuals import read_residuals
+from structure_search.reporting.charts import Axis, Chart, Guide, Mark, Scale, Series, bars, chart
+from structure_search.reporting.residuals import read_residuals
 from structure_search.results import Evaluation, Source, as_candidate
 from tnet.drawing import draw_svg
 from tnet.structure import Structure
