@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,38 @@ class Programme:
         """The set of all modes."""
         return (1 << len(self.sizes)) - 1
 
+    @cached_property
+    def levels(self) -> tuple[_Level, ...]:
+        """Sets by how many divisions lie below them."""
+        known = [1 << k for k in range(len(self.sizes))] + list(self.divisions)
+        number = {mask: k for k, mask in enumerate(known)}
+        height = dict.fromkeys(known[: len(self.sizes)], 0)
+        for mask in sorted(self.divisions, key=lambda m: (m.bit_count(), m)):
+            height[mask] = 1 + max(
+                max(height[half], height[mask ^ half]) for half in self.divisions[mask]
+            )
+        height[self.everything] = 1 + max(height.values())  # alone, and the last
+        by_height: list[list[int]] = [[] for _ in range(1 + max(height.values()))]
+        for mask in known:
+            by_height[height[mask]].append(mask)
+        return tuple(self._level(masks, number) for masks in by_height)
+
+    def _level(self, masks: Sequence[int], number: Mapping[int, int]) -> _Level:
+        halves = [(k, m, h) for k, m in enumerate(masks) for h in self.divisions.get(m, ())]
+        closed = [(k, m) for k, m in enumerate(masks) if m in self.ranks and m != self.everything]
+        counts = [len(self.ranks[m]) for _, m in closed]
+        empty = np.zeros(0)
+        return _Level(
+            sets=np.array([number[m] for m in masks], np.int64),
+            owner=np.array([k for k, _, _ in halves], np.int64),
+            half=np.array([number[h] for _, _, h in halves], np.int64),
+            other=np.array([number[m ^ h] for _, m, h in halves], np.int64),
+            bond_owner=np.repeat(np.array([k for k, _ in closed], np.int64), counts),
+            rank=np.concatenate([empty, *(self.ranks[m] for _, m in closed)]),
+            tail=np.concatenate([empty, *(self.tails[m] for _, m in closed)]),
+            opened=np.array([m not in self.bonds for m in masks], np.bool_),
+        )
+
 
 class Family(NamedTuple):
     """A tree with ranks: set -> rank of the bond around it; its size and its squared tails."""
@@ -65,19 +98,60 @@ class Family(NamedTuple):
     squared: float
 
 
-class Parts(NamedTuple):
-    """The hull of the parts of a set, q ascending, price descending; and where each came from.
+@dataclass(frozen=True)
+class _Level:
+    """Sets whose halves all lie in levels below, and what can be made of them at once.
 
-    An open part (rank 0) is the pair (left, right) of points of a division; a bond around the
-    set closes the open part number `left`.
+    `owner` and `bond_owner` are places in `sets`; `half` and `other` number all sets.
     """
 
+    sets: Int
+    owner: Int
+    half: Int
+    other: Int
+    bond_owner: Int
+    rank: Float
+    tail: Float
+    opened: np.ndarray[Any, np.dtype[np.bool_]]  # whether a set may go without a bond
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Hulls of the parts of all sets, one after the other; q ascending, price descending.
+
+    Attributes
+    ----------
+    begin, end
+        Set -> its place in the columns.
+    q, price
+        Values of a part, and the price below it.
+    mask, rank
+        The set, and the rank of the bond around it; 0 without a bond.
+    below
+        The open part of the set that it is made of: a place in `left` and `right`.
+    left, right
+        For each open part the two parts that it joins; -1 for single modes.
+    whole
+        Numbers of the open parts of all modes, with `whole_q` and `whole_price`.
+    """
+
+    begin: Mapping[int, int]
+    end: Mapping[int, int]
     q: Float
     price: Float
+    mask: list[int]
     rank: Int
-    half: Int
+    below: Int
     left: Int
     right: Int
+    whole: Int
+    whole_q: Float
+    whole_price: Float
+
+    def of(self, mask: int) -> tuple[Float, Float]:
+        """Return the values and the prices of the parts of a set."""
+        place = slice(self.begin[mask], self.end[mask])
+        return self.q[place], self.price[place]
 
 
 def cheapest(programme: Programme, weight: float) -> Family:
@@ -92,102 +166,122 @@ def cheapest(programme: Programme, weight: float) -> Family:
     >>> cheapest(pair, 1e6)
     Family(ranks={1: 2}, num_params=16, squared=0.0)
     """
-    open_parts, parts = hulls(programme, weight)
-    last = open_parts[programme.everything]
-    best = int(np.argmin(last.price + last.q))
-    return _read(programme, open_parts, parts, best)
+    parts = hulls(programme, weight)
+    ranks: dict[int, int] = {}
+    squared = 0.0
+    waiting = [int(parts.whole[np.argmin(parts.whole_price + parts.whole_q)])]
+    while waiting:
+        held = waiting.pop()
+        if parts.left[held] < 0:
+            continue
+        for place in (int(parts.left[held]), int(parts.right[held])):
+            mask, rank = parts.mask[place], int(parts.rank[place])
+            if rank:
+                ranks[mask] = rank
+                where = int(np.searchsorted(programme.ranks[mask], rank))
+                squared += float(programme.tails[mask][where])
+            waiting.append(int(parts.below[place]))
+    return Family(ranks, family_params(ranks, programme.sizes), squared)
 
 
-def hulls(programme: Programme, weight: float) -> tuple[dict[int, Parts], dict[int, Parts]]:
-    """Return for every set the hull of its open parts, and of its parts with bonds as well."""
-    open_parts: dict[int, Parts] = {}
-    parts: dict[int, Parts] = {}
-    for k, size in enumerate(programme.sizes):
-        zero = np.zeros(1, np.int64)
-        one = Parts(np.array([float(size)]), np.zeros(1), zero, zero, zero, zero)
-        open_parts[1 << k] = one
-        parts[1 << k] = _closed(programme, 1 << k, one, weight)
-    for mask in sorted(programme.divisions, key=lambda m: (m.bit_count(), m)):
-        open_parts[mask] = _joined(mask, programme.divisions[mask], parts)
-        if mask != programme.everything:
-            parts[mask] = _closed(programme, mask, open_parts[mask], weight)
-    return open_parts, parts
+def hulls(programme: Programme, weight: float) -> Parts:
+    """Return for every set the hull of its parts, level by level."""
+    known = [1 << k for k in range(len(programme.sizes))] + list(programme.divisions)
+    begin, end = np.zeros(len(known), np.int64), np.zeros(len(known), np.int64)
+    q, price, rank, below, number = (np.zeros(0) for _ in range(5))
+    left = right = np.zeros(0, np.int64)
+    for height, level in enumerate(programme.levels):
+        if height == 0:
+            alone = np.full(len(level.sets), -1, np.int64)
+            owner, first, second = np.arange(len(level.sets)), alone, alone
+            inner_q = np.array(programme.sizes, np.float64)
+            inner_price = np.zeros(len(level.sets))
+        else:
+            which, first, second = _pairs(begin, end, level.half, level.other)
+            owner, inner_q = level.owner[which], q[first] * q[second]
+            inner_price = price[first] + price[second]
+            kept = _corners(owner, inner_q, inner_price)
+            owner, first, second = owner[kept], first[kept], second[kept]
+            inner_q, inner_price = inner_q[kept], inner_price[kept]
+        place = len(left) + np.arange(len(owner))
+        left, right = np.append(left, first), np.append(right, second)
+        chosen, least = _closed(level, owner, inner_q, inner_price)
+        stays = level.opened[owner]
+        new_owner = np.concatenate([owner[stays], level.bond_owner])
+        new_q = np.concatenate([inner_q[stays], level.rank])
+        new_price = np.concatenate([inner_price[stays], least + weight * level.tail])
+        new_rank = np.concatenate([np.zeros(int(stays.sum())), level.rank])
+        new_below = np.concatenate([place[stays], place[chosen]])
+        kept = _corners(new_owner, new_q, new_price)
+        ends = np.cumsum(np.bincount(new_owner[kept], minlength=len(level.sets)))
+        end[level.sets] = len(q) + ends
+        begin[level.sets] = len(q) + np.append(0, ends[:-1])
+        number = np.append(number, level.sets[new_owner[kept]])
+        q, price = np.append(q, new_q[kept]), np.append(price, new_price[kept])
+        rank, below = np.append(rank, new_rank[kept]), np.append(below, new_below[kept])
+    return Parts(
+        begin=dict(zip(known, begin.tolist(), strict=True)),
+        end=dict(zip(known, end.tolist(), strict=True)),
+        q=q,
+        price=price,
+        mask=[known[k] for k in number.astype(np.int64).tolist()],
+        rank=rank.astype(np.int64),
+        below=below.astype(np.int64),
+        left=left,
+        right=right,
+        whole=place,
+        whole_q=inner_q,
+        whole_price=inner_price,
+    )
 
 
-def _hull(points: Parts) -> Parts:
-    """Return the lower left convex hull."""
-    order = np.lexsort((points.price, points.q))
-    price = points.price[order]
-    before = np.minimum.accumulate(price)
-    order = order[np.append(True, price[1:] < before[:-1])]
-    q, price = points.q[order], points.price[order]
+def _pairs(begin: Int, end: Int, half: Int, other: Int) -> tuple[Int, Int, Int]:
+    """Return all pairs of a part of one half and a part of the other, and their divisions."""
+    widths = (end - begin)[other]
+    counts = (end - begin)[half] * widths
+    which = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first, second = np.divmod(number, widths[which])
+    return which, begin[half][which] + first, begin[other][which] + second
+
+
+def _closed(level: _Level, owner: Int, q: Float, price: Float) -> tuple[Int, Float]:
+    """Return for every bond of a level the open part that is cheapest behind it, and its price."""
+    counts = np.bincount(owner, minlength=len(level.sets))
+    starts = (np.cumsum(counts) - counts)[level.bond_owner]
+    counts = counts[level.bond_owner]
+    bond = np.repeat(np.arange(len(counts)), counts)
+    firsts = np.cumsum(counts) - counts
+    place = np.arange(len(bond)) - np.repeat(firsts - starts, counts)
+    below = price[place] + level.rank[bond] * q[place]
+    if not len(bond):
+        return place, below
+    least = np.minimum.reduceat(below, firsts)
+    hits = np.flatnonzero(below == least[bond])
+    _, one = np.unique(bond[hits], return_index=True)
+    return place[hits[one]], least
+
+
+def _corners(owner: Int, q: Float, price: Float) -> Int:
+    """Return the corners of the lower left convex hull of every owner's points, in order."""
+    order = np.lexsort((price, q, owner))
+    # numbers in order of price, lower for later owners: their running minimum starts anew
+    number = np.empty(len(order), np.int64)
+    number[np.argsort(price[order], kind="stable")] = np.arange(len(order))
+    number -= owner[order] * len(order)
+    before = np.minimum.accumulate(number)
+    order = order[np.append(True, number[1:] < before[:-1])] if len(order) else order
+    owner, q, price = owner[order], q[order], price[order]
     while len(order) > 2:
         # what lies on or above the line between its neighbours is no corner of the hull
         up = (price[1:-1] - price[:-2]) * (q[2:] - q[:-2])
         below = up < (price[2:] - price[:-2]) * (q[1:-1] - q[:-2])
+        below |= owner[2:] != owner[:-2]
         if below.all():
             break
         kept = np.concatenate([[True], below, [True]])
-        order, q, price = order[kept], q[kept], price[kept]
-    return Parts(*(column[order] for column in points))
-
-
-def _joined(mask: int, halves: Sequence[int], parts: Mapping[int, Parts]) -> Parts:
-    """Return the open parts of a set: a part of one half and a part of the other."""
-    pairs = [(parts[half], parts[mask ^ half]) for half in halves]
-    counts = np.array([len(a.q) * len(b.q) for a, b in pairs])
-    widths = np.repeat([len(b.q) for _, b in pairs], counts)
-    number = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    left, right = np.divmod(number, widths)
-    points = Parts(
-        q=np.concatenate([np.multiply.outer(a.q, b.q).ravel() for a, b in pairs]),
-        price=np.concatenate([np.add.outer(a.price, b.price).ravel() for a, b in pairs]),
-        rank=np.zeros(len(number), np.int64),
-        half=np.repeat(np.fromiter(halves, np.int64), counts),
-        left=left,
-        right=right,
-    )
-    return _hull(points)
-
-
-def _closed(programme: Programme, mask: int, inner: Parts, weight: float) -> Parts:
-    """Return all parts of a set: the open ones, and those behind a bond around it."""
-    if mask not in programme.ranks:
-        return inner
-    rank = programme.ranks[mask]
-    below = inner.price + np.multiply.outer(rank.astype(np.float64), inner.q)
-    chosen = np.argmin(below, axis=1)
-    price = below[np.arange(len(rank)), chosen] + weight * programme.tails[mask]
-    zero = np.zeros(len(rank), np.int64)
-    closed = Parts(rank.astype(np.float64), price, rank, zero, chosen, zero)
-    if mask in programme.bonds:
-        return _hull(closed)
-    # an open part keeps its number in `left`
-    opened = inner._replace(left=np.arange(len(inner.q)))
-    return _hull(Parts(*(np.concatenate(pair) for pair in zip(opened, closed, strict=True))))
-
-
-def _read(
-    programme: Programme, inner: Mapping[int, Parts], parts: Mapping[int, Parts], best: int
-) -> Family:
-    ranks: dict[int, int] = {}
-    squared = 0.0
-    waiting = [(programme.everything, best)]
-    while waiting:
-        mask, k = waiting.pop()
-        if mask.bit_count() == 1:
-            continue
-        found = inner[mask]
-        half = int(found.half[k])
-        for part, place in ((half, int(found.left[k])), (mask ^ half, int(found.right[k]))):
-            held = parts[part]
-            rank = int(held.rank[place])
-            if rank:
-                ranks[part] = rank
-                where = int(np.searchsorted(programme.ranks[part], rank))
-                squared += float(programme.tails[part][where])
-            waiting.append((part, int(held.left[place]) if part in programme.ranks else place))
-    return Family(ranks, family_params(ranks, programme.sizes), squared)
+        order, owner, q, price = order[kept], owner[kept], q[kept], price[kept]
+    return order
 
 
 def members(sets: Iterable[int], everything: int) -> dict[int, list[int]]:

@@ -138,8 +138,7 @@ def least_tails(tree: Programme, budget: int, known: Family) -> Family:
     nearby, weight = within(tree, budget, begin)
     if nearby.num_params <= budget and nearby.squared < known.squared:
         known = nearby
-    inner, parts = hulls(tree, weight)
-    outside = _Outside(tree, inner, parts, weight)
+    outside = _Outside(tree, hulls(tree, weight), weight)
     limit = (budget + weight * known.squared) * (1.0 + 1e-9)
     opened: dict[int, _States] = {}
     states: dict[int, _States] = {}
@@ -169,8 +168,7 @@ class _Outside:
     def __init__(
         self,
         tree: Programme,
-        inner: Mapping[int, Parts],
-        parts: Mapping[int, Parts],
+        parts: Parts,
         weight: float,
     ) -> None:
         self.tree, self.parts, self.weight = tree, parts, weight
@@ -191,11 +189,11 @@ class _Outside:
         frames: list[tuple[int, Float]] = [(way[0], q)]
         grids = []
         for mask in way[:-1]:
-            sibling = self.parts[self.above[mask][1]]
-            flat = np.multiply.outer(frames[-1][1], sibling.q)
+            held, shares = self.parts.of(self.above[mask][1])
+            flat = np.multiply.outer(frames[-1][1], held)
             above = self.above[mask][0]
             values, back = np.unique(flat, return_inverse=True)
-            grids.append((sibling.price, back.reshape(flat.shape), values, above))
+            grids.append((shares, back.reshape(flat.shape), values, above))
             if above in self.tree.ranks:
                 frames.append((above, self.tree.ranks[above].astype(np.float64)))
             else:

@@ -26,7 +26,9 @@ from tnet.structure import Structure
 
 LOST = 0.02  # of the squared tolerance: what the projection may leave out
 NEAR = 1.1  # a factorisation that misses the goal by no more is refined by sweeps
-COLUMNS = 200  # bond values at a node above which sweeps cost too much for what they gain
+COLUMNS = 2000  # bond values at a node above which sweeps cost too much for what they gain
+FLOPS = 1e10  # the most that the sweeps of one network may take
+LEAST_SWEEPS = 3
 FLOOR = 1e-6  # a relative error below this is only an estimate: a difference of squares
 
 
@@ -69,8 +71,11 @@ class Reduced:
         sizes = dict(zip(self.modes, self.small.core.shape, strict=True))
         net = tnet.decompose(self.small.core, structure.resized(sizes))
         error = self.whole_error(float(net.error or 0.0))
-        cheap = most_columns(structure) <= COLUMNS
-        if sweeps and cheap and (goal == 0.0 or goal < error <= NEAR * goal):
+        if goal == 0.0 or goal < error <= NEAR * goal:
+            sweeps = _affordable(net.structure, sweeps)
+        else:
+            sweeps = 0
+        if sweeps:
             options = tnet.ALS(tol=self.core_error(goal), probe=sweeps, polish=0, stall=1e-4)
             rng = np.random.default_rng(0)  # not drawn from: there is a start
             found = tnet.fit(self.target, net.structure, start=net, rng=rng, options=options)
@@ -78,6 +83,13 @@ class Reduced:
                 net, error = found.network, self.whole_error(found.error)
         kind = ErrorKind.EXACT if error > FLOOR else ErrorKind.ESTIMATE
         return self.expanded(net, Certificate(error=error, kind=kind))
+
+    def shared(self, structure: Structure, tol: float) -> dict[str, int]:
+        """Return the ranks with which a factorisation of the core shares out a tolerance."""
+        sizes = dict(zip(self.modes, self.small.core.shape, strict=True))
+        bare = structure.resized(sizes)
+        net = tnet.decompose(self.small.core, lambda _: bare, tol=self.core_error(tol))
+        return dict(net.ranks)
 
     def whole_error(self, error: float) -> float:
         """Return the relative error over the data of a network with `error` in the core."""
@@ -100,6 +112,14 @@ class Reduced:
             adjoint = xp.conj(adjoint).T if is_complex(V) else adjoint.T
             arrays[node] = project(arrays[node], structure.legs[node].index(mode), adjoint)
         return Network(structure.resized(sizes), arrays, certificate=certificate)
+
+
+def _affordable(structure: Structure, sweeps: int) -> int:
+    """Return how many of some sweeps may be done; a few are of no use."""
+    if most_columns(structure) > COLUMNS:
+        return 0
+    most = int(FLOPS / tnet.planned_flops(structure))
+    return min(sweeps, most) if most >= LEAST_SWEEPS else 0
 
 
 def reduced_data(problem: Problem, tol: float) -> Reduced:

@@ -9,7 +9,7 @@ minimise: trees are sought with several of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,12 +17,12 @@ import numpy as np
 from structure_search.methods.laminar import Family, Programme, cheapest, family_params, members
 from structure_search.methods.tree_parts import divisions_of, modes_in
 
-BISECTIONS = 8
-STEP = 8.0  # between the weights that are tried first
-CLOSE = 0.9  # of what is allowed: near enough for a price
+CLOSE = 0.1  # in the logarithm of what is looked for: near enough for a price
+STEP = 4.0  # factor between the first weights
+SPAN = 30.0  # of the weights of one tree, up and down
+MOST = 24  # weights tried
 HEAVIEST, LIGHTEST = 1e12, 1e-6  # weights, in parameters per unit of squared tails
-STEPS = 40  # weights on the ladder of one tree
-SPAN = 30.0  # of the weights on the ladder, up and down
+TINY = 1e-300
 
 
 def raised(programme: Programme, power: float) -> Programme:
@@ -42,11 +42,11 @@ def reaching(programme: Programme, level: float, near: float) -> tuple[Family, f
     near
         A weight to begin with.
     """
-    _, heavy = _bracket(
+    _, heavy = _crossing(
         programme,
         near,
-        light=lambda f: f.squared > level,
-        good=lambda _, heavy: heavy.squared > CLOSE * level,
+        excess=lambda f: math.log(level / (f.squared + TINY)),
+        gap=lambda _, above: above,
     )
     return heavy
 
@@ -56,40 +56,66 @@ def within(programme: Programme, budget: int, near: float) -> tuple[Family, floa
 
     The family with the lightest weight if none has so few.
     """
-    light, _ = _bracket(
+    light, _ = _crossing(
         programme,
         near,
-        light=lambda f: f.num_params <= budget,
-        good=lambda light, _: light.num_params > CLOSE * budget,
+        excess=lambda f: math.log(f.num_params / (budget + 0.5)),
+        gap=lambda below, _: -below,
     )
     return light
 
 
-def _bracket(
+def between(
+    programme: Programme, least: float, most: float, near: float
+) -> list[tuple[Family, float]]:
+    """Return families whose squared tails are between `least` and `most`, and their weights.
+
+    The heaviest comes last; from one to the next the weight doubles.
+    """
+    found = [reaching(programme, most, near)]
+    while found[-1][0].squared > least and len(found) < MOST and found[-1][1] < HEAVIEST:
+        weight = 2.0 * found[-1][1]
+        found.append((cheapest(programme, weight), weight))
+    return found
+
+
+def _crossing(
     programme: Programme,
     near: float,
     *,
-    light: Callable[[Family], bool],
-    good: Callable[[Family, Family], bool],
+    excess: Callable[[Family], float],
+    gap: Callable[[float, float], float],
 ) -> tuple[tuple[Family, float], tuple[Family, float]]:
-    """Bisect the weight; return families on the light and on the heavy side, and weights."""
-    weight = near
-    low = high = (cheapest(programme, weight), weight)
-    rising = light(low[0])
-    while LIGHTEST < weight < HEAVIEST:
-        weight *= STEP if rising else 1.0 / STEP
-        new = (cheapest(programme, weight), weight)
-        low, high = (low, new) if rising else (new, high)
-        if light(new[0]) != rising:
+    """Return families of two weights between which `excess`, growing, becomes positive.
+
+    By regula falsi in the logarithm of the weight, until `gap` of the two is small. Where all are
+    on one side, both are the last.
+    """
+    now = (cheapest(programme, near), near)
+    height = excess(now[0])
+    up = height <= 0.0
+    low = high = (now, height)
+    count = 1
+    while LIGHTEST < now[1] < HEAVIEST and (height <= 0.0) == up:
+        low = high = (now, height)
+        weight = now[1] * (STEP if up else 1.0 / STEP)
+        now = (cheapest(programme, weight), weight)
+        height = excess(now[0])
+        count += 1
+    low, high = (low, (now, height)) if up else ((now, height), high)
+    if (height <= 0.0) == up:
+        return now, now
+    while count < MOST and gap(low[1], high[1]) > CLOSE:
+        (light, below), (heavy, above) = low, high
+        if heavy[1] < 1.05 * light[1] or heavy[0].num_params == light[0].num_params:
             break
-        low, high = new, new
-    for _ in range(BISECTIONS):
-        if low is high or good(low[0], high[0]):
-            break
-        weight = math.sqrt(low[1] * high[1])
-        new = (cheapest(programme, weight), weight)
-        low, high = (new, high) if light(new[0]) else (low, new)
-    return low, high
+        share = min(max(-below / (above - below), 0.15), 0.85)
+        weight = light[1] * (heavy[1] / light[1]) ** share
+        now = (cheapest(programme, weight), weight)
+        height = excess(now[0])
+        low, high = ((now, height), high) if height <= 0.0 else (low, (now, height))
+        count += 1
+    return low[0], high[0]
 
 
 def of_tree(programme: Programme, sets: Iterable[int]) -> Programme:
@@ -101,15 +127,6 @@ def of_tree(programme: Programme, sets: Iterable[int]) -> Programme:
         ranks={s: programme.ranks[s] for s in kept},
         tails={s: programme.tails[s] for s in kept},
     )
-
-
-def ladder(programme: Programme, weight: float) -> list[Family]:
-    """Return the families of weights around `weight`, each larger than the one before."""
-    found: dict[int, Family] = {}
-    for w in weight * np.geomspace(1.0 / SPAN, SPAN, STEPS):
-        family = cheapest(programme, float(w))
-        found[family.num_params] = family
-    return [found[size] for size in sorted(found)]
 
 
 def neighbours(sets: Sequence[int], count: int, root: int) -> list[frozenset[int]]:
@@ -145,6 +162,21 @@ def _possible(sets: frozenset[int], everything: int, root: int) -> list[int]:
             found += [mask ^ a for a in parts]
     normal = {normalised(s, everything, root) for s in found}
     return sorted(s for s in normal if s not in sets and s not in (0, everything))
+
+
+def rough_price(
+    programme: Programme, ranks: Mapping[int, int], sets: Iterable[int], weight: float
+) -> float:
+    """Return the price of sets with the ranks that are known, and the best of a set without."""
+    held = {s: ranks.get(s, 0) for s in sets}
+    squared = sum(_tail(programme, s, rank, 1.0) for s, rank in held.items() if rank)
+    new = next((s for s, rank in held.items() if not rank), None)
+    if new is None:
+        return family_params(held, programme.sizes) + weight * squared
+    one = family_params({**held, new: 1}, programme.sizes)
+    slope = family_params({**held, new: 2}, programme.sizes) - one
+    prices = one + slope * (programme.ranks[new] - 1) + weight * programme.tails[new]
+    return float(prices.min()) + weight * squared
 
 
 def normalised(mask: int, everything: int, root: int) -> int:

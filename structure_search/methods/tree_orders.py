@@ -104,3 +104,31 @@ def intervals(order: Sequence[int]) -> list[int]:
             mask |= 1 << mode
             found.append(mask)
     return [mask for mask in found if mask.bit_count() < len(order)]
+
+
+def format_trees(count: int, orders: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the sets of Tucker, of the balanced tree, and of trains in some orders.
+
+    Examples
+    --------
+    >>> format_trees(3, [(0, 2, 1)])
+    [[1, 2, 4], [1, 6, 2, 4], [1, 5]]
+    """
+    single = [1 << k for k in range(count)]
+    balanced = []
+    waiting = [(0, count)]
+    while waiting:
+        begin, end = waiting.pop(0)
+        if end - begin < count:
+            balanced.append((1 << end) - (1 << begin))
+        if end - begin > 1:
+            middle = (begin + end) // 2
+            waiting += [(begin, middle), (middle, end)]
+    trains = []
+    for order in orders:
+        mask, prefixes = 0, []
+        for mode in order[:-1]:
+            mask |= 1 << mode
+            prefixes.append(mask)
+        trains.append(prefixes)
+    return [single, balanced, *trains]

@@ -15,6 +15,7 @@ import numpy as np
 
 from structure_search.methods.laminar import Programme, members
 from tnet.structure import Structure
+from tnet.trees import rooted
 
 ALL_UP_TO = 9  # modes; 3280 divisions of 255 sets
 HALF_LEVELS = 48  # ranks of a set that are all tried; above them on a geometric ladder
@@ -193,6 +194,20 @@ def levels(least: int, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _room(mask: int, sizes: Sequence[int]) -> int:
     inside = math.prod(sizes[k] for k in modes_in(mask))
     return min(inside, math.prod(sizes) // inside)
+
+
+def bonds_of(structure: Structure) -> dict[int, str]:
+    """Return the sets of a tree of `structure_of`: the modes beyond each bond, and the bond.
+
+    Examples
+    --------
+    >>> bonds_of(structure_of({0b001: 2, 0b011: 3}, (4, 5, 6), ("x", "y", "z")))
+    {1: 'u0-u1', 3: 'u1-u2'}
+    """
+    number = {mode: 1 << k for k, mode in enumerate(structure.modes)}
+    tree = rooted(structure, structure.holders[structure.modes[-1]][0])
+    found = {sum(number[m] for m in tree.leaves_below[n]): b for n, b in tree.bond.items()}
+    return dict(sorted(found.items()))
 
 
 def structure_of(ranks: dict[int, int], sizes: Sequence[int], modes: Sequence[str]) -> Structure:

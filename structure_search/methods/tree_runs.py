@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
@@ -18,19 +19,24 @@ from structure_search.methods.laminar import (
 )
 from structure_search.methods.tree_fits import reduced_data
 from structure_search.methods.tree_ladders import (
+    SPAN,
+    TINY,
+    between,
     cuts,
     gains,
-    ladder,
     neighbours,
+    normalised,
     of_tree,
     raised,
     reaching,
+    rough_price,
     within,
 )
-from structure_search.methods.tree_orders import intervals, mutual_information, orders
+from structure_search.methods.tree_orders import format_trees, intervals, mutual_information, orders
 from structure_search.methods.tree_parts import (
     ALL_UP_TO,
     all_divisions,
+    bonds_of,
     divisions_among,
     programme,
     structure_of,
@@ -41,9 +47,13 @@ POWERS = (1.0, 1.4, 2.0, 3.0, 5.0)
 MIDDLE_POWER = 2.0
 ADJUSTED = 1.4  # the tolerance of a budget is found up to this factor
 TRAIN_POWERS = (2.0, 4.0)
-LEVELS = (0.3, 0.6, 1.0, 1.6)  # of the tolerance, in powers of the squared tails
+LEVELS = (0.25, 1.7)  # powers of the squared tails, in units of the tolerance
+FINE = 1.12  # factor between two prices of which no third is tried between
 WORTH = 1.08  # of the best size so far: a tree that its spectra say is larger is passed over
 SMALLER = 0.98  # of the best size so far: where the next tree is looked for
+ORDERS_UP_TO = 5  # modes; all 60 trains
+MOST_FORMATS = 14  # that a budget is filled with: all trains of four modes
+CANDIDATES = 3  # times as many are priced exactly
 NEIGHBOURS = 12  # trees tried around each of the best
 TRIAL_SWEEPS, SWEEPS = 6, 20
 Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], None]
@@ -71,15 +81,20 @@ class AbstractRun(ABC):
         count = len(self.sizes)
         self.root = max(range(count), key=lambda k: self.sizes[k])
         self.sets: set[int] | None = None  # None is all of them
+        self.orders = [tuple(range(count))]
+        if count <= ORDERS_UP_TO:
+            self.orders = [o for o in itertools.permutations(range(count)) if o[0] <= o[-1]]
         if count <= ALL_UP_TO:
             divisions = all_divisions(count, self.root)
         else:
-            shared = mutual_information(count, self.tails)
-            self.sets = {s for order in orders(shared) for s in intervals(order)}
+            self.orders = orders(mutual_information(count, self.tails))
+            self.sets = {s for order in self.orders for s in intervals(order)}
             divisions = divisions_among(self.sets, count, self.root)
         self.whole = programme(self.sizes, divisions, self.tails, tol)
         self.found: dict[Tree, Found] = {}
         self.tried: set[tuple[Tree, float]] = set()
+        self.nearby: dict[tuple[Tree, float], list[Tree]] = {}  # still to be tried
+        self.near = float(math.prod(self.sizes)) / 100  # a weight to begin with
 
     @abstractmethod
     def key(self, found: Found) -> tuple[float, float]:
@@ -116,12 +131,17 @@ class AbstractRun(ABC):
         return self.data.spectra.tails([self.modes[k] for k in axes])
 
     def trees(self) -> Stage:
-        """Try the trees, and the trains, that the programmes find."""
+        """Try the fixed formats, the trees, and the trains, that the programmes find."""
+        yield from self.fixed()
         trains = replace(self.whole, divisions=trains_only(self.whole.divisions))
         for kind, powers in ((self.whole, POWERS), (trains, TRAIN_POWERS)):
             for power in powers:
                 for sets, weight in self.candidates(raised(kind, power)):
                     yield from self.tune(sets, power, weight)
+
+    @abstractmethod
+    def fixed(self) -> Stage:
+        """Try the best of the fixed formats."""
 
     def around(self) -> Stage:
         """Try the trees around the best ones that promise most."""
@@ -130,19 +150,38 @@ class AbstractRun(ABC):
                 yield from self.tune(sets, power, weight)
         for sets in self.leaders(self.leading):
             best = self.found[sets]
-            nearby = neighbours(sorted(sets), len(self.sizes), self.root)
-            self.widen({s for near in nearby for s in near})
-            lifted = raised(self.whole, best.power)
-            offers = []
-            for near in nearby:
-                known = all(s in self.whole.ranks for s in near)
-                if known and (near, best.power) not in self.tried:
-                    family = cheapest(of_tree(lifted, near), best.weight)
-                    if frozenset(family.ranks) == near:
-                        price = family.num_params + best.weight * family.squared
-                        offers.append((price, sorted(near)))
-            for _, chosen in sorted(offers)[:NEIGHBOURS]:
-                yield from self.tune(frozenset(chosen), best.power, best.weight)
+            place = (sets, best.power)
+            if place not in self.nearby:
+                self.nearby[place] = self.promising(sets, best)
+            for near in self.nearby[place][:NEIGHBOURS]:
+                yield from self.tune(near, best.power, best.weight)
+            del self.nearby[place][:NEIGHBOURS]
+
+    def promising(self, sets: Tree, best: Found) -> list[Tree]:
+        """Return the trees that differ in one bond, those with the lowest price first."""
+        nearby = neighbours(sorted(sets), len(self.sizes), self.root)
+        self.widen({s for near in nearby for s in near})
+        lifted = raised(self.whole, best.power)
+        offers = [
+            (rough_price(lifted, best.family.ranks, near, best.weight), sorted(near))
+            for near in nearby
+            if all(s in lifted.ranks for s in near) and (near, best.power) not in self.tried
+        ]
+        prices = []
+        for _, near in sorted(offers)[: CANDIDATES * NEIGHBOURS]:
+            family = cheapest(of_tree(lifted, near), best.weight)
+            if len(family.ranks) == len(near):
+                prices.append((family.num_params + best.weight * family.squared, near))
+        return [frozenset(near) for _, near in sorted(prices)]
+
+    def formats(self) -> list[Tree]:
+        """Return the fixed formats: trains in several orders, Tucker, and a balanced tree."""
+        made: dict[Tree, None] = {}
+        for sets in format_trees(len(self.sizes), self.orders):
+            normal = {normalised(s, self.whole.everything, self.root) for s in sets}
+            self.widen(normal)
+            made[frozenset(s for s in normal if s in self.whole.ranks)] = None
+        return list(made)
 
     def widen(self, sets: set[int]) -> None:
         """Add sets to the programme."""
@@ -204,18 +243,33 @@ class SmallestRun(AbstractRun):
 
     def candidates(self, lifted: Programme) -> list[tuple[Tree, float]]:
         """Return the cheapest trees with tails around the tolerance."""
-        weight, made = float(math.prod(self.sizes)) / 100, []
-        for level in LEVELS:
-            family, weight = reaching(lifted, level, weight)
-            made.append((frozenset(family.ranks), weight))
-        return made
+        families = between(lifted, *LEVELS, self.near)
+        self.nearby: dict[tuple[Tree, float], list[Tree]] = {}  # still to be tried
+        self.near = families[0][1]
+        return [(frozenset(family.ranks), weight) for family, weight in families]
+
+    def fixed(self) -> Stage:
+        """Take the ranks with which factorisations share out the tolerance."""
+        families = []
+        for sets in self.formats():
+            structure = structure_of(dict.fromkeys(sets, 1), self.sizes, self.modes)
+            shared = self.data.shared(structure, self.tol)
+            ranks = {
+                normalised(mask, self.whole.everything, self.root): shared[bond]
+                for mask, bond in bonds_of(structure).items()
+            }
+            families.append(Family(ranks, family_params(ranks, self.sizes), 1.0))
+        for family in sorted(families, key=lambda f: f.num_params)[: self.leading]:
+            (answer,) = yield [self.proposal(family, TRIAL_SWEEPS)]
+            if answer.error <= self.tol:
+                self.keep(family, answer, self.near, 1.0)
 
     def of_this_size(self, lifted: Programme) -> list[tuple[Tree, float]]:
         """Return the tree with the least tails that is just smaller than the best one."""
         if math.isinf(self.best[0]):
             return []
         budget = max(1, int(SMALLER * self.best[0]))
-        family, weight = within(lifted, budget, float(math.prod(self.sizes)) / 100)
+        family, weight = within(lifted, budget, self.near)
         return [(frozenset(family.ranks), weight)]
 
     def steps(self, found: Found) -> list[dict[int, int]]:
@@ -229,20 +283,24 @@ class SmallestRun(AbstractRun):
         if (sets, power) in self.tried:
             return
         self.tried.add((sets, power))
-        rungs = ladder(of_tree(raised(self.whole, power), sets), weight)
-        low, high = 0, len(rungs)  # the first within the tolerance is in [low, high]
-        while high and rungs[high - 1].num_params > WORTH * self.best[0]:
-            high -= 1
-        place = min(range(len(rungs)), key=lambda k: abs(math.log(rungs[k].squared + 1e-30)))
-        while low < high:
-            k = min(max(place, low), high - 1)
-            (answer,) = yield [self.proposal(rungs[k], TRIAL_SWEEPS)]
-            if answer.error <= self.tol:
-                self.keep(rungs[k], answer, weight, power)
-                high = k
-            else:
-                low = k + 1
-            place = (low + high) // 2
+        tree = of_tree(raised(self.whole, power), sets)
+        low, high = weight / SPAN, weight * SPAN  # the lightest within the tolerance is between
+        inside: dict[int, bool] = {}
+        while high > FINE * low:
+            family = cheapest(tree, weight)
+            size = family.num_params
+            ahead = 0.0  # logarithm of how much heavier the weight should have been
+            if size > WORTH * self.best[0]:
+                inside[size] = True  # or not: then there is nothing to be found
+                ahead = -1.0
+            elif size not in inside:
+                (answer,) = yield [self.proposal(family, TRIAL_SWEEPS)]
+                inside[size] = answer.error <= self.tol
+                ahead = 2.0 * math.log((answer.error + TINY) / self.tol)
+                self.keep(family, answer, weight, power)
+            low, high = (low, weight) if inside[size] else (weight, high)
+            share = min(max(math.log(weight / low) + ahead, 0.0) / math.log(high / low), 1.0)
+            weight = low * (high / low) ** min(max(share, 0.2), 0.8)
 
 
 @final
@@ -279,9 +337,14 @@ class NearestRun(AbstractRun):
         """Return zero: every digit counts."""
         return 0.0
 
+    def fixed(self) -> Stage:
+        """Fill the budget with each."""
+        for sets in self.formats()[:MOST_FORMATS]:
+            yield from self.tune(sets, 1.0, self.near)
+
     def candidates(self, lifted: Programme) -> list[tuple[Tree, float]]:
         """Return the trees with the least tails within the budget."""
-        family, weight = within(lifted, self.budget, float(math.prod(self.sizes)) / 100)
+        family, weight = within(lifted, self.budget, self.near)
         return [(frozenset(family.ranks), weight)]
 
     def steps(self, found: Found) -> list[dict[int, int]]:
