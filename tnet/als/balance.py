@@ -97,11 +97,12 @@ def balanced_data(x: Array, power: float) -> Balanced:
 def multiplied(x: Any, matrix: Any, axis: int) -> Array:
     """Return `x` with `matrix` applied to one axis."""
     shape = tuple(x.shape)
+    after = (*shape[:axis], int(matrix.shape[0]), *shape[axis + 1 :])
     if axis == 0:
-        first: Array = (matrix @ x.reshape((shape[0], -1))).reshape(shape)
+        first: Array = (matrix @ x.reshape((shape[0], -1))).reshape(after)
         return first
     rows = 1
     for size in shape[:axis]:
         rows *= int(size)
-    out: Array = (matrix @ x.reshape((rows, shape[axis], -1))).reshape(shape)
+    out: Array = (matrix @ x.reshape((rows, shape[axis], -1))).reshape(after)
     return out

@@ -20,6 +20,7 @@ from contraction.errors import (
 )
 from tnet.als.dense import Target, dense_problem
 from tnet.als.entries import Entries, checked_mask, observed
+from tnet.als.local import local_fit
 from tnet.als.masked import masked_problem
 from tnet.als.memory_need import check_memory
 from tnet.als.options import ALS, FirstStart, Fit, FitOutcome
@@ -131,6 +132,8 @@ def fit(
     _check_shape(structure, data.shape)
     if data.norm == 0.0:
         return _zero(structure, data, test, begun)
+    if options.nodes is not None and not set(options.nodes) >= set(structure.legs):
+        return _local(data, structure, start, options, rng)
     if isinstance(data, Target):
         _check_flops(structure, options.max_flops)
     copies = data.balanced_bytes if start is None and isinstance(data, Target) else 0
@@ -197,7 +200,13 @@ def _decomposed(target: Target, structure: Structure) -> Network | None:
 def _starts(problem: Problem, start: Network | None, rng: np.random.Generator) -> list[Run]:
     if start is None:
         return []
-    like = problem.like
+    _check_start(problem.like, start)
+    net = carried_over(start, problem.structure, rng=rng)
+    cores = problem.cores(net if problem.scale == 1.0 else net * (1.0 / problem.scale))
+    return [Run(cores, problem.progress(cores, problem.measure(cores)))]
+
+
+def _check_start(like: Array, start: Network) -> None:
     if namespace(like) is not namespace(next(iter(start.arrays.values()))):
         raise BackendError(
             f"the start holds {start.namespace} arrays, the data {arrays_.namespace_name(like)} "
@@ -205,11 +214,9 @@ def _starts(problem: Problem, start: Network | None, rng: np.random.Generator) -
         )
     if start.dtype != arrays_.dtype_name(like):
         raise DTypeError(
-            f"the start holds {start.dtype}, the data {like.dtype}; convert it (Network.to)."
+            f"the start holds {start.dtype}, the data {arrays_.dtype_name(like)}; convert it "
+            "(Network.to)."
         )
-    net = carried_over(start, problem.structure, rng=rng)
-    cores = problem.cores(net if problem.scale == 1.0 else net * (1.0 / problem.scale))
-    return [Run(cores, problem.progress(cores, problem.measure(cores)))]
 
 
 def _fit(
@@ -229,6 +236,22 @@ def _fit(
         held_out_error=held_out_error,
         ridge=ridge,
     )
+
+
+def _local(
+    data: Target | Entries,
+    structure: Structure,
+    start: Network | None,
+    options: ALS,
+    rng: np.random.Generator,
+) -> Fit:
+    if start is None or isinstance(data, Entries):
+        raise InputError(
+            "`ALS.nodes` sweeps some nodes of a network given as `start` and keeps the others, on "
+            "data without missing entries."
+        )
+    _check_start(data.x, start)
+    return local_fit(data, carried_over(start, structure, rng=rng), options, rng)
 
 
 def _zero(structure: Structure, data: Target | Entries, test: Entries | None, begun: float) -> Fit:

@@ -90,6 +90,7 @@ class ALS:
     ridge: float | None = None
     memory: int | float | str | None = None
     max_flops: float | None = None
+    nodes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_tol(self.tol)
@@ -105,6 +106,8 @@ class ALS:
             raise InputError(f"`ridge` is a number >= 0, got {self.ridge!r}.")
         if self.memory is not None and parse_share(self.memory) is None:
             parse_bytes(self.memory)
+        if self.nodes is not None and (isinstance(self.nodes, str) or not self.nodes):
+            raise InputError(f"`nodes` is a tuple of names of nodes, got {self.nodes!r}.")
         if self.max_flops is not None and not self.max_flops > 0.0:
             raise InputError(f"`max_flops` is a number above 0, got {self.max_flops!r}.")
 
