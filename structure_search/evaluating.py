@@ -290,6 +290,7 @@ class Evaluator:
             restarts=restarts,
             enough=self._objective.enough,
             stream=self._stream(request),
+            ridge=proposal.ridge,
         )
 
     def _warm(self, request: str, structure: Structure) -> Network | None:

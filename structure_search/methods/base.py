@@ -111,6 +111,9 @@ class Proposal:
         ``before + sweeps`` is answered from the cache.
     useful
         An error above this is of no use: a lower bound above it answers without a fit.
+    ridge
+        Weight of the ridge in a fit to some of the entries (`tnet.ALS`); None leaves it to the
+        task. Full data and losses have none.
     warmth
         Whether a fit without `start` begins at the network of the nearest structure that was
         fitted before, its bonds padded and cut, too.
@@ -127,6 +130,7 @@ class Proposal:
     restarts: int = 0
     before: int = 0
     useful: float = float("inf")
+    ridge: float | None = None
     warmth: Warmth = Warmth.NEAREST
     parent: str = ""
     label: str = ""
@@ -140,7 +144,10 @@ class Proposal:
     def request(self) -> str:
         """Digest of what is asked for: equal requests have equal answers within one run."""
         key = canonical_key(self.structure)
-        asked = [key, self.sweeps, self.restarts, self.before, self.parent, self.label]
+        effort = (self.sweeps, self.restarts, self.before)
+        asked: list[str | float] = [key, *effort, self.parent, self.label]
+        if self.ridge is not None:
+            asked.append(self.ridge)
         return hashlib.blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
 
 

@@ -7,13 +7,11 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
-from contraction.arrays import namespace
 from contraction.errors import InputError
 from contraction.truncation import check_rank
-from structure_search.canonical import in_one_piece
-from structure_search.methods import inner_nodes, moves
+from structure_search.methods import incomplete, inner_nodes, moves
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
 from structure_search.methods.growth import Growth, Limits, appended, growths
 from structure_search.objectives import AbstractObjective, Custom, RelativeError, WeightedError
@@ -23,6 +21,8 @@ from tnet.network import Network
 from tnet.structure import Structure
 
 Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
+Ridge: TypeAlias = float | None  # the one that did best so far; None where it is not chosen here
+Growing: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], tuple[Answer, Ridge]]
 Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
 
 TINY = 1e-300
@@ -138,14 +138,15 @@ class Greedy(AbstractMethod):
         """Yield the growth, then the smaller structures."""
         begin = problem.start or isolated(problem)
         label = "start" if problem.start else "rank one"
-        first = [Proposal(structure=begin, sweeps=self.sweeps, restarts=1, label=label)]
+        ridge = incomplete.FIRST_RIDGE if incomplete.may_choose_ridge(problem) else None
+        first = [
+            Proposal(structure=begin, sweeps=self.sweeps, restarts=1, ridge=ridge, label=label)
+        ]
         if problem.start is None and not problem.task.complete:
-            first += _means(problem, self.sweeps)
-        answers = yield first
-        now = min(answers, key=lambda a: (a.error, a.evaluation.index))
-        now = yield from self._grow(problem, now)
+            first += incomplete.by_sums(problem, begin, self.sweeps, ridge)
+        now, ridge = yield from self._grow(problem, _nearest((yield first)), ridge)
         if not isinstance(problem.objective, RelativeError):
-            now = yield from self._sweep(now, self.fit_sweeps, "polish")
+            now, ridge = yield from self._sweep(now, self.fit_sweeps, "polish", ridge)
             if _has_price(problem.objective):
                 yield from self._shrink(problem, now)
         elif now.error <= problem.objective.enough:
@@ -153,7 +154,7 @@ class Greedy(AbstractMethod):
 
     # ---- forward ---------------------------------------------------------------------------
 
-    def _grow(self, problem: Problem, now: Answer) -> Stage:
+    def _grow(self, problem: Problem, now: Answer, ridge: Ridge) -> Growing:
         goal = problem.objective
         limits, patience = self._limits(goal), 0 if problem.task.complete else PATIENCE
         while now.error > goal.enough and (net := now.network) is not None:
@@ -168,6 +169,7 @@ class Greedy(AbstractMethod):
                     start=appended(net, g, problem.rng),
                     sweeps=self.trial_sweeps,
                     before=now.effort,
+                    ridge=ridge,
                     parent=now.request,
                     label=f"grow {g.ends[0]}-{g.ends[1]}",
                 )
@@ -176,13 +178,14 @@ class Greedy(AbstractMethod):
             found = self._chosen(problem, now, answers)
             if found is None and patience > 0 and self._finite(answers):
                 patience -= 1  # few entries say little: a step or two may not show
-                found = min(self._finite(answers), key=lambda a: (a.error, a.evaluation.index))
+                found = _nearest(self._finite(answers))
             if found is None:
                 break
             now = found
             if now.error > goal.enough and self.sweeps > self.trial_sweeps:
-                now = yield from self._sweep(now, self.sweeps - self.trial_sweeps, "sweep")
-        return now
+                more = self.sweeps - self.trial_sweeps
+                now, ridge = yield from self._sweep(now, more, "sweep", ridge)
+        return now, ridge
 
     def _limits(self, goal: AbstractObjective) -> Limits:
         return Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)
@@ -230,18 +233,23 @@ class Greedy(AbstractMethod):
     def _finite(self, answers: Sequence[Answer]) -> list[Answer]:
         return [a for a in answers if math.isfinite(a.error)]
 
-    def _sweep(self, now: Answer, sweeps: int, label: str) -> Stage:
-        (done,) = yield [
+    def _sweep(self, now: Answer, sweeps: int, label: str, ridge: Ridge) -> Growing:
+        """Sweep on; with the ridge and those near it, if there is a choice."""
+        tried = [None] if ridge is None else incomplete.ridges_near(ridge)
+        answers = yield [
             Proposal(
                 structure=now.evaluation.structure,
                 start=now.network,
                 sweeps=sweeps,
                 before=now.effort,
+                ridge=r,
                 parent=now.request,
                 label=label,
             )
+            for r in tried
         ]
-        return done
+        best = _nearest(answers)
+        return best, tried[answers.index(best)]
 
     # ---- backward --------------------------------------------------------------------------
 
@@ -331,6 +339,10 @@ def _has_price(goal: AbstractObjective) -> bool:
     return isinstance(goal, WeightedError | Custom)
 
 
+def _nearest(answers: Sequence[Answer]) -> Answer:
+    return min(answers, key=lambda a: (a.error, a.evaluation.index))
+
+
 def _expected(problem: Problem, now: Answer, growth: Growth) -> Candidate:
     """Return what a growth promises: the error left by its slices alone."""
     gain = growth.gain / problem.norm**2 if problem.norm else 0.0
@@ -348,27 +360,6 @@ def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network
     if net is None or not set(net.structure.legs) & set(move.structure.legs):
         return None
     return carried_over(net, move.structure, rng=problem.rng)
-
-
-def _means(problem: Problem, sweeps: int) -> list[Proposal]:
-    """Propose the product of the sums along each mode: a tensor of rank one, random ones apart.
-
-    Where few entries are known a random start of rank one may see next to nothing of them.
-    """
-    x: Any = problem.x
-    xp: Any = namespace(x)
-    if not problem.norm:
-        return []
-    structure = in_one_piece(isolated(problem))
-    arrays = {}
-    for k, node in enumerate(structure.node_names):
-        sums = xp.sum(x, axis=tuple(m for m in range(x.ndim) if m != k))
-        size = float(xp.linalg.vector_norm(sums))
-        if not size:
-            return []
-        arrays[node] = (sums / size).reshape(structure.node_shape(node))
-    net = Network(structure, arrays)
-    return [Proposal(structure=structure, start=net, sweeps=sweeps, label="rank one by sums")]
 
 
 def isolated(problem: Problem) -> Structure:

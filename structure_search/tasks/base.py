@@ -20,6 +20,7 @@ from contraction.errors import TnetError
 from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted, most_columns
 from structure_search.results import ErrorOf as ErrorOf
+from tnet.als.start import balanced
 from tnet.network import Network
 from tnet.structure import Structure
 
@@ -42,6 +43,8 @@ class FitJob:
         The error at which to stop.
     stream
         Two numbers: the key of the generator that the fit draws from.
+    ridge
+        As in `Proposal`.
     """
 
     structure: Structure
@@ -50,6 +53,7 @@ class FitJob:
     restarts: int
     enough: float
     stream: tuple[int, int]
+    ridge: float | None = None
 
     def generator(self) -> np.random.Generator:
         """Return a fresh generator of this job's own numbers."""
@@ -81,6 +85,18 @@ class AbstractTask(ABC):
     @abstractmethod
     def norm(self) -> float:
         """The Frobenius norm of `x`."""
+
+    @property
+    def scale(self) -> float:
+        """What the data that were given were divided by, so that fourth powers are in range."""
+        return 1.0
+
+    def in_units(self, net: Network) -> Network:
+        """Return a network for the data as they were given."""
+        if self.scale == 1.0:
+            return net
+        arrays = balanced(dict(net.arrays), self.scale)
+        return Network(net.structure, arrays, certificate=net.certificate)
 
     @property
     @abstractmethod
@@ -146,6 +162,20 @@ def no_spectra(like: Array, modes: Sequence[str]) -> CutSpectra:
     xp: Any = namespace(like)
     nothing = xp.zeros(tuple(1 for _ in modes), dtype=like.dtype, device=device(like))
     return CutSpectra(nothing, modes, 0.0, widest=0)
+
+
+def scale_for(largest: float, dtype: str) -> float:
+    """Return a power of two to divide data by; 1 where their fourth powers are in range.
+
+    Examples
+    --------
+    >>> scale_for(3.0, "float64"), scale_for(3.0 * 2.0**900, "float64") == 2.0**901
+    (1.0, True)
+    """
+    safe = 1e8 if dtype in ("float32", "complex64") else 1e60
+    if largest == 0.0 or 1.0 / safe < largest < safe:
+        return 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1)
 
 
 def ceiling_flops(structure: Structure) -> int:

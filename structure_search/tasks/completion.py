@@ -16,9 +16,9 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
 from contraction.errors import InputError, NonFiniteError, ShapeError
 from structure_search.bounds import CutSpectra
-from structure_search.fitting import Fitted
+from structure_search.fitting import NEAR, Fitted
 from structure_search.results import Source
-from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectra
+from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectra, scale_for
 from tnet.als.entries import Entries, beside, checked_mask, observed
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
@@ -41,9 +41,11 @@ class Completion(AbstractTask):
     modes
         Mode name -> size.
     ridge
-        See `tnet.ALS`; None chooses one for each fit without a start.
+        See `tnet.ALS`; None chooses one for each fit.
     about
         What run.json says of how entries are held out.
+    scale
+        What the values that were given were divided by.
 
     Examples
     --------
@@ -62,9 +64,10 @@ class Completion(AbstractTask):
         *,
         ridge: float | None = None,
         about: Mapping[str, Any] | None = None,
+        scale: float = 1.0,
     ) -> None:
         self._train, self._test, self._modes = train, test, dict(modes)
-        self._ridge, self._about = ridge, dict(about or {})
+        self._ridge, self._about, self._scale = ridge, dict(about or {}), scale
 
     def __getstate__(self) -> dict[str, Any]:
         gone = {"x", "observed"}  # made again where they are needed
@@ -74,6 +77,11 @@ class Completion(AbstractTask):
     def train(self) -> Entries:
         """The entries that are fitted."""
         return self._train
+
+    @property
+    def ridge(self) -> float | None:
+        """The ridge of every fit; None where each is free to choose."""
+        return self._ridge
 
     @property
     def test(self) -> Entries | None:
@@ -94,6 +102,11 @@ class Completion(AbstractTask):
     def norm(self) -> float:
         """The Frobenius norm of the fitted entries."""
         return self._train.norm
+
+    @property
+    def scale(self) -> float:
+        """What the values that were given were divided by."""
+        return self._scale
 
     @property
     def like(self) -> Array:
@@ -148,15 +161,25 @@ class Completion(AbstractTask):
     def fit(self, job: FitJob) -> Fitted:
         """Fit the observed entries by regularised alternating least squares.
 
-        Where entries are held out, the result is never worse over them than the start.
+        From the start, if there is one; and from random ones where it is missing, or ends far
+        from the error that is enough and `restarts` asks for more. The best by the error of the
+        task, which is never worse than that of the start.
         """
+        found = self._fitted(job)
+        if job.start is None or not job.restarts or found.error <= NEAR * job.enough:
+            return found
+        other = self._fitted(replace(job, start=None))
+        best = other if other.error < found.error else found
+        return replace(best, sweeps=found.sweeps + other.sweeps)
+
+    def _fitted(self, job: FitJob) -> Fitted:
         tol = job.enough if self._test is None else FURTHER * job.enough
         options = tnet.ALS(
             tol=min(max(tol, 0.0), 0.999),
             restarts=max(1, job.restarts),
             probe=max(1, job.sweeps),
             polish=0,
-            ridge=self._ridge,
+            ridge=self._ridge if job.ridge is None else job.ridge,
         )
         found = tnet.fit(
             self._train,
@@ -189,7 +212,9 @@ class Completion(AbstractTask):
 
     def fingerprint(self) -> str:
         """Return the digest of indices and values, of what is fitted and what is held out."""
-        digest = hashlib.sha256(repr(sorted(self._modes.items())).encode())
+        about = repr(sorted(self._modes.items()))
+        about += "" if self._scale == 1.0 else self._scale.hex()
+        digest = hashlib.sha256(about.encode())
         for entries in (self._train, self._test):
             if entries is not None:
                 digest.update(arrays_.dtype_name(entries.values).encode())
@@ -218,9 +243,16 @@ class Completion(AbstractTask):
         raise ShapeError(f"the network has modes {net.structure.modes}, not {list(self._modes)}.")
 
     def _scattered(self, values: Array) -> Array:
-        host = np.zeros(self._train.shape, dtype=arrays_.to_numpy(values).dtype)
-        host[tuple(self._train.indices.T)] = arrays_.to_numpy(values)
-        dense: Array = beside(host, values)
+        """Return the values as a dense array, the mean of those in one place."""
+        given = arrays_.to_numpy(values)
+        place = _places(self._train)
+        host = np.zeros(math.prod(self._train.shape), dtype=given.dtype)
+        host[place] = given
+        where, which, times = np.unique(place, return_inverse=True, return_counts=True)
+        if len(where) < len(place):
+            host[where] = 0.0
+            np.add.at(host, place, given / times[which].astype(given.real.dtype))
+        dense: Array = beside(host.reshape(self._train.shape), values)
         return dense
 
 
@@ -267,7 +299,12 @@ def completion(
     if isinstance(held_out, float):
         entries, aside = _drawn(entries, held_out, seed)
         about["held_out"] = held_out
-    return Completion(entries, aside, modes, ridge=ridge, about=about)
+    xp: Any = namespace(entries.values)
+    largest = float(xp.max(xp.abs(entries.values)))
+    scale = scale_for(largest, arrays_.dtype_name(entries.values))
+    if scale != 1.0:
+        entries, aside = _divided(entries, scale), None if aside is None else _divided(aside, scale)
+    return Completion(entries, aside, modes, ridge=ridge, about=about, scale=scale)
 
 
 def _read(
@@ -279,32 +316,70 @@ def _read(
             raise InputError(
                 "`Entries` take no `mask`, and `held_out` as a fraction or `Entries` as well."
             )
-        return x, held_out if isinstance(held_out, Entries) else None
+        if isinstance(held_out, Entries):
+            _check_apart(x, held_out)
+            return x, held_out
+        return x, None
     if isinstance(held_out, Entries):
         raise InputError("`held_out` is a fraction or a mask unless x is `Entries`.")
+    xp: Any = namespace(x)
+    known: Any = ~xp.isnan(x)
+    if mask is not None:
+        known = known & checked_mask(mask, x)
     aside: Entries | None = None
-    known = None if mask is None else checked_mask(mask, x)
     if held_out is not None and not isinstance(held_out, float):
         chosen = checked_mask(held_out, x)
-        aside = observed(x, chosen if known is None else chosen & known, always=True)
-        known = ~chosen if known is None else known & ~chosen
+        counts = [int(arrays_.to_numpy(part).sum()) for part in (known & chosen, known & ~chosen)]
+        if not all(counts):
+            raise InputError(
+                f"`held_out` puts {counts[0]} observed entries aside and leaves {counts[1]} to "
+                "fit; both need one at least."
+            )
+        aside, known = observed(x, known & chosen, always=True), known & ~chosen
     entries = observed(x, known, always=True)
     assert entries is not None
     return entries, aside
 
 
+def _divided(entries: Entries, scale: float) -> Entries:
+    values: Any = entries.values
+    return replace(entries, values=values / scale)
+
+
+def _check_apart(entries: Entries, aside: Entries) -> None:
+    if aside.shape != entries.shape:
+        raise ShapeError(f"`held_out` has shape {aside.shape}, x has {entries.shape}.")
+    both = np.intersect1d(_places(entries), _places(aside))
+    if len(both):
+        first = tuple(int(k) for k in np.unravel_index(int(both[0]), entries.shape))
+        raise InputError(
+            f"{len(both):,} of the entries held out are also to be fitted, the first at {first}; "
+            "leave them out of x."
+        )
+
+
+def _places(entries: Entries) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the place of each entry in C order."""
+    places: np.ndarray[Any, np.dtype[np.int64]]
+    places = np.ravel_multi_index(tuple(entries.indices.T), entries.shape)
+    return places
+
+
 def _drawn(entries: Entries, fraction: float, seed: int) -> tuple[Entries, Entries]:
-    """Put a fraction of the entries aside, at least one of them, leaving at least one."""
+    """Put a fraction of the places aside, at least one of them, leaving at least one."""
     if not 0.0 < fraction < 1.0:
         raise InputError(
             f"`held_out` as a fraction of the observed entries lies in (0, 1), got {fraction}."
         )
-    if entries.count < 2:
+    places, which = np.unique(_places(entries), return_inverse=True)
+    if len(places) < 2:
         raise InputError("a single observed entry leaves nothing to hold out.")
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, 1], dtype=np.uint64)))
-    count = min(max(1, round(fraction * entries.count)), entries.count - 1)
-    order = rng.permutation(entries.count)
-    return entries.take(np.sort(order[count:])), entries.take(np.sort(order[:count]))
+    count = min(max(1, round(fraction * len(places))), len(places) - 1)
+    aside = np.zeros(len(places), dtype=bool)
+    aside[rng.permutation(len(places))[:count]] = True
+    out = aside[which]
+    return entries.take(np.flatnonzero(~out)), entries.take(np.flatnonzero(out))
 
 
 def _relative(missed: Array, norm: float) -> float:
@@ -314,7 +389,7 @@ def _relative(missed: Array, norm: float) -> float:
 
 def _first_missing(entries: Entries) -> tuple[int, ...]:
     """Return the first place, in C order, that no entry has."""
-    flat = np.unique(np.ravel_multi_index(tuple(entries.indices.T), entries.shape))
+    flat = np.unique(_places(entries))
     gaps = np.flatnonzero(flat != np.arange(len(flat)))
     place = int(gaps[0]) if len(gaps) else len(flat)
     if place >= math.prod(entries.shape):
