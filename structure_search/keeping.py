@@ -113,7 +113,7 @@ class Keeper:
         assert self._best is not None
         if self._network is None:
             self._network = self._evaluator.refit(self._best)
-        return self._network
+        return self._evaluator.task.in_units(self._network)
 
     def save(self) -> None:
         """Write the best so far to the run folder, if there are both."""

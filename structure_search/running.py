@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ from contraction.arrays import Array, dtype_name
 from contraction.errors import CheckpointError, InputError
 from contraction.workers.schedulers import Scheduler, Serial
 from structure_search import journal, run_folder
+from structure_search.arguments import check_callable, check_kind, check_number
 from structure_search.driving import Task, drive
 from structure_search.keeping import Progress
 from structure_search.limits import Limits, Stop
@@ -113,8 +113,10 @@ def search(
         For completion: the regularisation of each fit, see `tnet.ALS`. By default every fit
         chooses its own.
     max_fit_flops
-        A fit that is planned to take more operations is refused, and the search goes on; by
-        default 1e12, or 1e5 for each entry of the data if that is more.
+        Operations that one fit may take (`tnet.planned_flops` for each sweep; 3e10 are about a
+        second); by default 1e12, or 1e5 for each entry of the data if that is more. Random
+        starts beyond that are left out; a structure with which even the first start would take
+        more is refused, and the search goes on.
 
     Returns
     -------
@@ -143,12 +145,15 @@ def search(
     >>> found.best.error <= 1e-2, found.outcome.name
     (True, 'REACHED')
     """
+    check_kind(
+        "rng", rng, np.random.Generator, "a generator of random numbers: np.random.default_rng(0)"
+    )
     seed = int(rng.integers(2**63))
     task = _task(
         read_task(
             x, modes=modes, start=start, mask=mask, held_out=held_out, ridge=ridge, seed=seed
         ),
-        method=method or Adaptive(),
+        method=Adaptive() if method is None else method,
         objective=objective,
         limits=Limits(
             max_evaluations=max_evaluations,
@@ -157,7 +162,7 @@ def search(
             min_gain=min_gain,
             stop=stop,
         ),
-        workers=workers or Serial(),
+        workers=Serial() if workers is None else workers,
         max_fit_flops=max_fit_flops,
         seed=seed,
         start=start,
@@ -256,7 +261,7 @@ def resume(
             min_gain=record.settings.get("min_gain", 1e-3) if min_gain is None else min_gain,
             stop=stop,
         ),
-        workers=workers or Serial(),
+        workers=Serial() if workers is None else workers,
         max_fit_flops=config.get("max_fit_flops"),
         seed=seed,
         start=first,
@@ -295,14 +300,19 @@ def _task(
     start: Structure | None,
     progress: Progress | None,
 ) -> Task:
-    goal = objective or method.default_objective()
+    check_kind("method", method, AbstractMethod, "a method, such as Greedy()")
+    check_number("max_fit_flops", max_fit_flops, above=True)
+    check_callable("progress", progress)
+    check_callable("stop", limits.stop)
+    if not callable(getattr(workers, "staff", None)):
+        raise InputError(f"`workers` is Serial(), Processes(2) or another one, got {workers!r}.")
+    goal = method.default_objective() if objective is None else objective
     if goal is None:
         raise InputError(
             f"{type(method).__name__} needs an `objective`: RelativeError(tol=...) for the "
             "smallest network within an error, MaxParams(params=...) for the least error."
         )
-    if max_fit_flops is not None and not 0.0 < max_fit_flops < math.inf:
-        raise InputError(f"`max_fit_flops` is a positive number, got {max_fit_flops!r}.")
+    check_kind("objective", goal, AbstractObjective, "an objective, such as MaxParams(params=100)")
     if method.needs_every_entry:
         data.require_complete(type(method).__name__)
     return Task(
@@ -331,7 +341,7 @@ def _config(task: Task, source: Mapping[str, Any], entropy: int | None) -> dict[
         "shape": list(data.modes.values()),
         "dtype": dtype_name(data.like),
         "modes": dict(data.modes),
-        "norm": data.norm,
+        "norm": data.norm * data.scale,
         "sha256": data.fingerprint(),
         "task": data.to_dict(),
     }

@@ -12,7 +12,6 @@ from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted, Fitter
 from structure_search.run_folder import fingerprint
 from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob
-from tnet.als.sweep_program import compile_program
 from tnet.network import Network
 from tnet.structure import Structure
 
@@ -27,6 +26,8 @@ class Decomposition(AbstractTask):
         The data; finite.
     modes
         Mode name -> size.
+    scale
+        What the data that were given were divided by.
 
     Examples
     --------
@@ -36,12 +37,12 @@ class Decomposition(AbstractTask):
     (1.4142135623730951, True)
     """
 
-    def __init__(self, x: Array, modes: Mapping[str, int]) -> None:
-        self._x, self._modes = x, dict(modes)
+    def __init__(self, x: Array, modes: Mapping[str, int], *, scale: float = 1.0) -> None:
+        self._x, self._modes, self._scale = x, dict(modes), scale
 
     def __getstate__(self) -> dict[str, Any]:
         # what is prepared for fits is prepared again where they are made
-        return {"_x": self._x, "_modes": self._modes}
+        return {"_x": self._x, "_modes": self._modes, "_scale": self._scale}
 
     @property
     def x(self) -> Array:
@@ -57,6 +58,11 @@ class Decomposition(AbstractTask):
     def norm(self) -> float:
         """The Frobenius norm of the data."""
         return float(namespace(self._x).linalg.vector_norm(self._x))
+
+    @property
+    def scale(self) -> float:
+        """What the data that were given were divided by."""
+        return self._scale
 
     @property
     def like(self) -> Array:
@@ -92,7 +98,7 @@ class Decomposition(AbstractTask):
 
     def planned_flops(self, structure: Structure) -> float:
         """Return the operations of one sweep; a tree can always be factorised directly."""
-        return 0.0 if structure.is_tree else float(compile_program(structure).flops)
+        return 0.0 if structure.is_tree else tnet.planned_flops(structure)
 
     def fit(self, job: FitJob) -> Fitted:
         """Fit all entries by alternating least squares, or factorise a tree directly."""
@@ -116,8 +122,9 @@ class Decomposition(AbstractTask):
         return found
 
     def fingerprint(self) -> str:
-        """Return the digest of the data."""
-        return fingerprint(self._x)
+        """Return the digest of the data, and of their scale if it is not one."""
+        digest = fingerprint(self._x)
+        return digest if self._scale == 1.0 else f"{digest}*{self._scale.hex()}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the name alone."""

@@ -14,7 +14,7 @@ import contraction
 import tnet
 from contraction import arrays as arrays_
 from contraction.arrays import Array
-from contraction.errors import InputError, NonFiniteError, ShapeError
+from contraction.errors import BackendError, DTypeError, InputError, NonFiniteError, ShapeError
 from structure_search.bounds import CutSpectra
 from structure_search.fitting import Fitted
 from structure_search.results import Source, dense_flops
@@ -53,6 +53,12 @@ class Loss:
     ------
     ShapeError
         A shape without modes or entries, or a `weight` of another shape.
+    DTypeError
+        A dtype that is not of real or complex floating-point numbers.
+    InputError
+        The function cannot be called.
+    NonFiniteError
+        The `weight` has NaN or infinite entries.
 
     Examples
     --------
@@ -74,6 +80,10 @@ class Loss:
             raise ShapeError(f"a weight needs at least one entry and one mode, got {shape}.")
         if self.weight is not None and tuple(self.weight.shape) != shape:
             raise ShapeError(f"`weight` has shape {tuple(self.weight.shape)}, not {shape}.")
+        if self.dtype not in arrays_.DTYPES:
+            raise DTypeError(f"`dtype` is one of {', '.join(arrays_.DTYPES)}, got {self.dtype!r}.")
+        if self.weight is not None:
+            arrays_.require_finite(self.weight, what="the weight")
         object.__setattr__(self, "shape", shape)
 
 
@@ -165,7 +175,7 @@ class LossTask(AbstractTask):
                 break
         assert best is not None
         if not math.isfinite(error):
-            raise NonFiniteError(f"the loss is {error} after the fit; check the function.")
+            raise NonFiniteError("the loss is NaN or infinite at every start; check the function.")
         return Fitted(network=best, error=error, sweeps=-(-done // STEPS), source=Source.FIT)
 
     def error(self, net: Network) -> float:
@@ -201,6 +211,39 @@ class LossTask(AbstractTask):
             "a loss is a function, which a run folder cannot record; search without `run`."
         )
 
+    def require_differentiable(self) -> None:
+        """Raise unless the loss has a derivative by the weight; one evaluation.
+
+        Raises
+        ------
+        BackendError
+            The device is not there.
+        ShapeError
+            The function returns no real scalar.
+        InputError
+            It is negative, or does not depend on the weight as far as torch can see.
+        """
+        import torch
+
+        rng = np.random.Generator(np.random.Philox(key=0))
+        host = self._loss.weight
+        if host is None:
+            host = rng.standard_normal(tuple(self._loss.shape))
+        try:
+            beside: Any = self._beside(arrays_.to_numpy(host))
+        except RuntimeError as error:
+            raise BackendError(f"there is no device {self._loss.device!r}: {error}") from error
+        dense = beside.detach().clone().requires_grad_(True)
+        value = self._value(dense)
+        found = (None,)
+        if value.requires_grad:
+            found = torch.autograd.grad(value, [dense], allow_unused=True)
+        if found[0] is None:
+            raise InputError(
+                "the loss does not depend on the weight in a way that torch can differentiate: "
+                "compute it from the weight by torch operations, without detach(), item() or NumPy."
+            )
+
     # ---- fits -------------------------------------------------------------------------------
 
     def _starts(self, job: FitJob, rng: np.random.Generator) -> list[Network]:
@@ -225,10 +268,7 @@ class LossTask(AbstractTask):
         ]
         descent = _Descent(self, structure, cores)
         descent.loss()
-        groups = [
-            {"params": [core], "lr": RATE * max(1e-3, float(core.detach().square().mean()) ** 0.5)}
-            for core in cores
-        ]
+        groups = [{"params": [core], "lr": _rate(core)} for core in cores]
         adam = torch.optim.Adam(groups)
         for _ in range(STEPS * sweeps):
             if descent.least <= enough or not descent.going:
@@ -250,11 +290,13 @@ class LossTask(AbstractTask):
 
     def _value(self, dense: Any) -> Any:
         value = self._loss.function(dense)
-        if getattr(value, "shape", None) != () or value.is_complex():
-            raise ShapeError(
-                f"the loss must return a real torch scalar, got {type(value).__name__} of shape "
-                f"{tuple(getattr(value, 'shape', ()))}."
-            )
+        import torch
+
+        if not isinstance(value, torch.Tensor) or value.ndim or value.is_complex():
+            what = type(value).__name__
+            if isinstance(value, torch.Tensor):
+                what += f" of {value.dtype} and shape {tuple(value.shape)}"
+            raise ShapeError(f"the loss must return a real torch scalar, got {what}.")
         if float(value.detach()) < 0.0:
             raise InputError(f"the loss is {float(value.detach()):g}; add a constant: it is >= 0.")
         return value
@@ -264,6 +306,11 @@ class LossTask(AbstractTask):
             host.astype(self._loss.dtype), namespace="torch", device=self._loss.device
         )
         return found
+
+
+def _rate(core: Any) -> float:
+    size = float(core.detach().abs().square().mean())
+    return RATE * max(1e-3, math.sqrt(size))
 
 
 class _Descent:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import Array, as_array, namespace, require_finite
+from contraction.arrays import Array, as_array, dtype_name, namespace, require_finite
 from contraction.errors import InputError, ShapeError
-from structure_search.tasks.base import AbstractTask
+from structure_search.arguments import check_kind, check_number, checked_truths
+from structure_search.tasks.base import AbstractTask, scale_for
 from structure_search.tasks.completion import completion
 from structure_search.tasks.decomposition import Decomposition
 from structure_search.tasks.loss import Loss, LossTask
@@ -36,12 +37,17 @@ def read_task(
     InputError, ShapeError, NonFiniteError
         As for `search`.
     """
+    check_number("ridge", ridge)
+    if start is not None:
+        check_kind("start", start, Structure, "a Structure (of a network: `.structure`)")
     asked = {"mask": mask, "held_out": held_out, "ridge": ridge}
     given = [name for name, value in asked.items() if value is not None]
     if isinstance(x, Loss):
         if given:
             raise InputError(f"`{given[0]}` is for data; a loss has no entries.")
-        return LossTask(x, named_modes(tuple(x.shape), modes, start))
+        loss = LossTask(x, named_modes(tuple(x.shape), modes, start))
+        loss.require_differentiable()
+        return loss
     if isinstance(held_out, (int, float, np.floating)) and not isinstance(held_out, bool):
         held_out = float(held_out)
     if isinstance(x, Entries):
@@ -50,13 +56,23 @@ def read_task(
     data: Any = as_array(x, what="the data")
     if data.ndim == 0 or 0 in tuple(data.shape):
         raise ShapeError(f"the data need at least one entry and one mode, got {data.shape}.")
+    data = data.detach() if hasattr(data, "detach") else data
     xp = namespace(data)
     # one order in memory, whatever the caller's: equal data shall give equal searches
     data = xp.reshape(xp.reshape(data, (-1,)), tuple(data.shape))
-    named = named_modes(tuple(int(n) for n in data.shape), modes, start)
+    shape = tuple(int(n) for n in data.shape)
+    named = named_modes(shape, modes, start)
     if not given and not bool(xp.any(xp.isnan(data))):
         require_finite(data, what="the data")
-        return Decomposition(data, named)
+        scale = scale_for(float(xp.max(xp.abs(data))), dtype_name(data))
+        task = Decomposition(data if scale == 1.0 else data / scale, named, scale=scale)
+        if not math.isfinite(task.norm * scale):
+            raise InputError("the norm of the data exceeds the largest number; scale them down.")
+        return task
+    if mask is not None:
+        mask = checked_truths("mask", mask, shape)
+    if held_out is not None and not isinstance(held_out, (float, Entries)):
+        held_out = checked_truths("held_out", held_out, shape)
     return completion(data, named, mask=mask, held_out=held_out, ridge=ridge, seed=seed)
 
 
