@@ -6,17 +6,15 @@ BLAS thread and with arrays in one order in memory. The data go to each worker o
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, final
 
-import tnet
 from contraction.arrays import Array, device, namespace, namespace_name, to_numpy
 from contraction.errors import InputError, WorkerError
 from contraction.torch_lapack import WORTH, is_loaded, shared
@@ -24,11 +22,10 @@ from contraction.workers.devices import Devices
 from contraction.workers.kits import Bench, Kit
 from contraction.workers.schedulers import Assignment, Crew, Scheduler, blas_limit
 from structure_search.fitting import Fitted
-from structure_search.results import ErrorOf, Source
+from structure_search.results import ErrorOf
 from structure_search.tasks.base import AbstractTask, Failed, FitJob, run_job
 from tnet.als.entries import Entries
 from tnet.network import Network
-from tnet.storage import write_network
 
 Done: TypeAlias = Fitted | Failed
 
@@ -39,7 +36,6 @@ class Errand(NamedTuple):
 
     number: int  # no two of one search have the same
     job: FitJob
-    start: Path | None = None  # the file of the network to begin from, if it went by file
 
     def __str__(self) -> str:
         return str(self.number)
@@ -103,9 +99,8 @@ class FitBench(Bench):
     def run(self, task: Errand) -> Done:
         """Return the fit of an errand, or why it failed."""
         job = task.job
-        start = job.start if task.start is None else tnet.load(task.start)
-        if start is not None:
-            job = replace(job, start=in_rows(beside(start, self._task.like)))
+        if job.start is not None:
+            job = replace(job, start=in_rows(beside(job.start, self._task.like)))
         with self._limit(), one_torch_thread():
             found = run_job(self._task, job)
         if isinstance(found, Failed):
@@ -206,50 +201,28 @@ def _is_array(value: Any) -> bool:
 @final
 @dataclass(frozen=True)
 class FitMail:
-    """Fits and their results as files of one folder."""
+    """Fits and their results through a pipe, networks as arrays of NumPy."""
 
     folder: Path
 
     def pack(self, task: Errand) -> Errand:
-        """Write the network to begin from to a file."""
-        if task.job.start is None:
-            return task
-        path = self.folder / f"{task.number}.start"
-        _write(path, task.job.start)
-        return task._replace(job=replace(task.job, start=None), start=path)
+        """Return an errand with the network to begin from on the host."""
+        start = task.job.start
+        return task if start is None else task._replace(job=replace(task.job, start=_host(start)))
 
-    def write(self, task: Errand, result: Done) -> None:
-        """Write a result: the network, then the facts, which say that it is whole."""
-        if isinstance(result, Fitted):
-            _write(self._path(task, "network"), result.network)
-            facts = {x.name: getattr(result, x.name) for x in fields(Fitted)}
-            facts = {**facts, "network": None, "source": result.source.value}
-        else:
-            facts = asdict(result)
-        self._path(task, "json").write_text(json.dumps(facts), encoding="utf-8")
+    def write(self, task: Errand, result: Done) -> Done:
+        """Return a result with its network on the host."""
+        if isinstance(result, Failed):
+            return result
+        return replace(result, network=_host(result.network))
 
-    def collect(self, task: Errand) -> Done | None:
-        """Return a result, and remove its files."""
-        try:
-            facts = json.loads(self._path(task, "json").read_text(encoding="utf-8"))
-            if "reason" in facts:
-                return Failed(**facts)
-            net = tnet.load(self._path(task, "network"))
-            return Fitted(**{**facts, "network": net, "source": Source(facts["source"])})
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        finally:
-            for kind in ("start", "network", "json"):
-                with suppress(OSError):
-                    self._path(task, kind).unlink()
-
-    def _path(self, task: Errand, kind: str) -> Path:
-        return self.folder / f"{task.number}.{kind}"
+    def collect(self, task: Errand, letter: Done) -> Done:
+        """Return the result."""
+        return letter
 
 
-def _write(path: Path, net: Network) -> None:
-    with open(path, "wb") as stream:
-        write_network(stream, net)
+def _host(net: Network) -> Network:
+    return net.to(namespace="numpy", device="cpu")
 
 
 def in_rows(net: Network) -> Network:

@@ -40,16 +40,16 @@ class Kit(ABC):
 
 
 class Mail(Protocol):
-    """How tasks and results travel between processes of one machine: by files.
-
-    Through a pipe, a worker that dies in the midst of a message would leave its reader waiting.
-    """
+    """How tasks and results travel between processes of one machine: by a pipe, or by files."""
 
     def pack(self, task: Any) -> Any:
-        """Return a task as a short message, having written to a file what is large in it."""
+        """Return what is sent to the worker through a pipe."""
 
-    def write(self, task: Any, result: Any) -> None:
-        """Write the result of a task; `task` is what `pack` returned."""
+    def write(self, task: Any, result: Any) -> Any:
+        """Return what is sent back, having written to a file what is large in the result.
 
-    def collect(self, task: Any) -> Any:
-        """Return the result of a task; None if there is none, or none that is whole."""
+        `task` is what `pack` returned.
+        """
+
+    def collect(self, task: Any, letter: Any) -> Any:
+        """Return the result of a task, given what was sent back; None if it is not whole."""

@@ -36,7 +36,7 @@ class Parts(NamedTuple):
         """Return the number that a task is."""
         return task
 
-    def collect(self, task: int) -> NDArray[Any] | None:
+    def collect(self, task: int, letter: None) -> NDArray[Any] | None:
         """Return the result of a task; if it is not to last, its file goes."""
         result = self.read(task)
         if not self.lasting:

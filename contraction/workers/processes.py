@@ -1,26 +1,25 @@
 """Processes: workers of this machine that may die without harm.
 
-Every worker is a pool of one process of its own, so that the death of one neither disturbs the
-others nor leaves any doubt about which task it was at. Arrays go to the workers, and results
-come back, by files that are mapped into memory: through a pipe, a worker that dies in the midst
-of a message would leave its reader waiting.
+Every worker has a pipe of its own, so that its death is seen at once, also in the midst of a
+message, neither disturbs the others nor leaves any doubt about which task it was at. Arrays go to
+the workers by a file that is mapped into memory.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock
+from threading import Lock
 from typing import Any, final
 
 from contraction.errors import BackendError, InputError, WorkerError
-from contraction.workers.remote import Order, begin, do_task, receive
+from contraction.workers.remote import Order, Reply, serve
 from contraction.workers.schedulers import Assignment, Crew, Scheduler, check_workers
 from contraction.workers.stored import describe, write_arrays, write_plainly
 
@@ -72,7 +71,6 @@ class Processes(Scheduler):
         ) as name:
             scratch = Path(name)
             order = Order(
-                name=uuid.uuid4().hex,
                 kit=work.kit,
                 path=scratch / "arrays.bin",
                 table=describe(work.arrays),
@@ -105,10 +103,9 @@ class Seats:
 
     def __init__(self, order: Order, count: int, attempts: int) -> None:
         self.count = count
-        self._order, self._attempts = order, attempts
+        self._mail, self._attempts = order.mail, attempts
         self._free: SimpleQueue[Seat] = SimpleQueue()
-        self._closed = Event()
-        self._seats = [Seat(self._closed, order) for _ in range(count)]
+        self._seats = [Seat(order) for _ in range(count)]
         for seat in self._seats:
             self._free.put(seat)
 
@@ -120,22 +117,24 @@ class Seats:
         WorkerError
             The task ended its process time and again.
         """
-        mail = self._order.mail
-        packed = mail.pack(task)
+        packed = self._mail.pack(task)
         seat = self._free.get()
         try:
+            reply = None
             for _ in range(self._attempts):
-                if seat.call(packed):
+                if (reply := seat.call(packed)) is not None:
                     break
-            else:
-                raise WorkerError(
-                    f"task {task} ended its worker process {self._attempts} times; a process "
-                    "that dies by itself has most often run out of memory: plan with a smaller "
-                    "`memory`, or use fewer workers."
-                )
         finally:
             self._free.put(seat)
-        result = mail.collect(packed)
+        if reply is None:
+            raise WorkerError(
+                f"task {task} ended its worker process {self._attempts} times; a process "
+                "that dies by itself has most often run out of memory: plan with a smaller "
+                "`memory`, or use fewer workers."
+            )
+        if reply.error is not None:
+            raise reply.error
+        result = self._mail.collect(packed, reply.letter)
         if result is None:
             raise WorkerError(
                 f"the result of task {task} is damaged; look whether the disk is full."
@@ -144,53 +143,67 @@ class Seats:
 
     def close(self) -> None:
         """End all workers at once, and have their calls fail."""
-        self._closed.set()
         for seat in self._seats:
             seat.close()
 
 
 @final
 class Seat:
-    """One worker process at a time."""
+    """One worker process at a time, called by one thread at a time."""
 
-    def __init__(self, closed: Event, order: Order) -> None:
-        self._closed, self._order, self._lock, self._pool = closed, order, Lock(), None
+    def __init__(self, order: Order) -> None:
+        self._order, self._lock, self._closed = order, Lock(), False
+        self._process: Any = None
+        self._pipe: Any = None
 
-    def call(self, task: Any) -> bool:
-        """Have the worker do a task; False if it died over it."""
-        from loky.process_executor import BrokenProcessPool
-
+    def call(self, task: Any) -> Reply | None:
+        """Have the worker do a task; None if it died over it."""
         try:
-            pool, new = self._hired()
-            if new:
-                pool.submit(receive, self._order).result()
-            pool.submit(do_task, self._order.repeated, task).result()
-            return True
-        except BrokenProcessPool:
-            with self._lock:
-                self._pool = None
-            if self._closed.is_set():
-                raise
-            return False
+            pipe = self._hired()
+            pipe.send(task)
+            reply: Reply = pipe.recv()
+            return reply
+        except (EOFError, OSError):  # the other end of the pipe is closed
+            self._dismiss()
+            return None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, also while it is called; it is not replaced."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, kill_workers=True)
+            self._closed = True
+            if self._process is not None:
+                _end(self._process)
 
-    def _hired(self) -> tuple[Any, bool]:
-        """Return the process, and whether it is a new one."""
-        from loky.process_executor import ProcessPoolExecutor
+    def _hired(self) -> Any:
+        """Return the pipe to a process, a new one if there is none."""
+        from loky.backend import get_context
+        from loky.backend.reduction import dumps
 
         with self._lock:
-            if self._closed.is_set():
+            if self._closed:
                 raise WorkerError("the workers were sent home.")
-            new = self._pool is None
-            if new:
-                about = (os.getpid(), self._order.path.parent)
-                self._pool = ProcessPoolExecutor(
-                    1, initializer=begin, initargs=about, env=ONE_THREAD
-                )
-            return self._pool, new
+            if self._process is not None:
+                return self._pipe
+            context = get_context("loky")
+            self._pipe, other = context.Pipe()
+            with other:  # which the worker alone shall hold, so that its end is seen
+                args = (other, os.getpid(), self._order.path.parent)
+                worker = context.Process(target=serve, args=args, env=ONE_THREAD)
+                worker.start()
+            self._process = worker
+        self._pipe.send_bytes(dumps(self._order))  # functions of the user's script, too
+        return self._pipe
+
+    def _dismiss(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                _end(process)
+                self._pipe.close()
+
+
+def _end(process: Any) -> None:
+    """End a process, also one that is stopped."""
+    if process.is_alive():
+        os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.join()

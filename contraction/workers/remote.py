@@ -11,10 +11,11 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+import traceback
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple
 
 from contraction.blas_threads import threads_for
 from contraction.errors import WorkerError
@@ -24,41 +25,51 @@ from contraction.workers.stored import Stored, read_arrays
 SECONDS_BETWEEN_LOOKS = 0.3
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Order:
+class Order(NamedTuple):
     """Work for processes of one machine: the arrays lie in a file."""
 
-    name: str  # no two runs have the same
-    kit: Kit | None = field(compare=False)  # None in the orders after the first
-    path: Path = field(compare=False)
-    table: tuple[Stored, ...] = field(compare=False)
-    mail: Mail = field(compare=False)
-
-    @property
-    def repeated(self) -> Order:
-        """The same order for a worker who has had it: short, whatever is to be done."""
-        return replace(self, kit=None, table=())
+    kit: Kit
+    path: Path
+    table: tuple[Stored, ...]
+    mail: Mail
 
 
-def receive(order: Order) -> None:
-    """Take an order; the tasks come with repeated ones."""
-    with threads_for(0.0):
-        _bench(order)
+class Reply(NamedTuple):
+    """What became of a task: what its mail sends back, or what was raised."""
+
+    letter: Any
+    error: Exception | None = None
 
 
-def do_task(order: Order, task: Any) -> None:
-    """Do one task and post its result."""
-    with threads_for(0.0):
-        result: Any = _bench(order).run(task)
-    order.mail.write(task, result)
+def serve(pipe: Any, parent: int, scratch: Path) -> None:
+    """Take an order and then its tasks from a pipe, and reply to each; runs in the worker."""
+    begin(parent, scratch)
+    try:
+        order: Order = pipe.recv()
+        build = cache(lambda: order.kit.build(read_arrays(order.path, order.table)))
+        with threads_for(0.0):
+            while True:
+                _send(pipe, _reply(build, order.mail, pipe.recv()))
+    except (EOFError, OSError):
+        _leave(scratch)  # the parent has gone
 
 
-@lru_cache(maxsize=1)
-def _bench(order: Order) -> Bench:
-    if order.kit is None:
-        raise WorkerError("a worker was given a task before the order.")
-    return order.kit.build(read_arrays(order.path, order.table))
+def _reply(build: Callable[[], Bench], mail: Mail, task: Any) -> Reply:
+    try:
+        return Reply(mail.write(task, build().run(task)))
+    except Exception as error:
+        error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+        return Reply(None, error)
+
+
+def _send(pipe: Any, reply: Reply) -> None:
+    try:
+        pipe.send(reply)
+    except OSError:
+        raise
+    except Exception as error:  # it cannot be pickled
+        lost = reply.error or error
+        pipe.send(Reply(None, WorkerError(f"{type(lost).__name__} in a worker process: {lost}")))
 
 
 def begin(parent: int, scratch: Path) -> None:
@@ -73,6 +84,10 @@ def begin(parent: int, scratch: Path) -> None:
 def _watch(parent: int, scratch: Path) -> None:
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
+    _leave(scratch)
+
+
+def _leave(scratch: Path) -> None:
     for _ in range(3):  # what other workers write in the meantime goes with the next
         shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
