@@ -97,7 +97,9 @@ def psnr(net: tnet.Network, x: np.ndarray) -> float:
     return float(-10.0 * np.log10(np.mean((guess - x) ** 2)))
 
 
-def grown(x: np.ndarray, known: np.ndarray, aside: np.ndarray, goal, start=None) -> tnet.Network:
+def grown(
+    x: np.ndarray, known: np.ndarray, aside: np.ndarray, goal, start: Structure | None = None
+) -> tnet.Network:
     return search(
         x,
         method=METHOD,
@@ -140,8 +142,8 @@ def fixed(name: str, x: np.ndarray, known: np.ndarray, aside: np.ndarray) -> tup
     if name in EDGES:
         edges = {frozenset((f"v{i}", f"v{j}")) for i, j in EDGES[name](x.ndim)}
     elif name == "tucker":
-        start = tnet.random_network(tnet.tucker(x.shape, 1), rng=np.random.default_rng(0))
-        edges = {frozenset(start.structure.holders[bond]) for bond in start.structure.bonds}
+        start = tnet.tucker(x.shape, 1)
+        edges = {frozenset(start.holders[bond]) for bond in start.bonds}
     else:
         return finished(x, known, found)  # the one rank of CP has been tried
     net = grown(x, known, aside, OnGraph(edges=frozenset(edges), params=BUDGET), start)
