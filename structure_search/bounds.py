@@ -24,6 +24,8 @@ from tnet.structure import Structure
 WIDEST = 1024  # rows of the largest Gram matrix worth an eigenvalue decomposition here
 ALL_CUTS_UP_TO = 9  # nodes with modes: 255 cuts
 HUBS_UP_TO = 8  # nodes without modes: 256 placements per cut
+WIDEST_BASIS = 128  # rows of the unfoldings whose bases make those of one more mode narrow
+NARROW = 5e-15  # what a basis may leave out of data of norm one: their rounding
 LARGEST = 2**24  # entries of the largest array that is factorised in double precision here
 
 Float = np.ndarray[Any, np.dtype[np.float64]]
@@ -55,6 +57,7 @@ class CutSpectra:
         self._tails: dict[tuple[int, ...], Float | None] = {}
         self._exact: dict[tuple[int, ...], Float | None] = {}
         self._core: np.ndarray[Any, Any] | None = None
+        self._bases: dict[tuple[int, ...], np.ndarray[Any, Any]] = {}  # of sides, in the core
         self.ruled_out = 0  # structures for which `rules_out` said yes
 
     def tails(self, rows: Sequence[str]) -> Float | None:
@@ -79,8 +82,8 @@ class CutSpectra:
         """Return the singular values of the cut around `rows`, over the norm, to rounding.
 
         As many as the narrower side has entries, in descending order; the absolute error is a
-        few eps of the data. None if the unfolding is too wide; from the Gram matrix, so with an
-        error of about 1e-8, where the data have more than 2**24 entries.
+        few eps of the data, at least 1e-14. None if the unfolding is too wide; from the Gram
+        matrix, so with an error of about 1e-8, where the data have more than 2**24 entries.
 
         Cost: once per array one QR factorisation of every unfolding by a single mode; then one
         QR and one SVD of the compressed unfolding.
@@ -155,12 +158,36 @@ class CutSpectra:
         if math.prod(shape) > LARGEST:
             return self.singular_values([m for m, k in self._axis.items() if k in axes])
         core = self.compressed()
+        inner, basis = self._narrowest(axes)
+        order = (*inner, *(k for k in axes if k not in inner))
         rest = tuple(k for k in range(core.ndim) if k not in axes)
-        rows = math.prod(core.shape[k] for k in axes)
+        front = core.transpose(order + rest).reshape(len(basis), -1)
+        front = basis.conj().T @ front if inner else front
+        own = _sizes(core, order[len(inner) :])
+        matrix = front.reshape(basis.shape[1] * math.prod(own), -1)
+        if matrix.shape[1] > 1.2 * matrix.shape[0]:
+            matrix = _triangular(matrix.T).T
+        left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+        rank = max(1, int(np.count_nonzero(values > NARROW)))
+        rows = math.prod(_sizes(core, axes))
+        if rows <= WIDEST_BASIS and 2 * rank <= rows:
+            lifted = basis @ left[:, :rank].reshape(basis.shape[1], -1)
+            lifted = lifted.reshape(*_sizes(core, order), rank)
+            lifted = np.moveaxis(lifted, range(len(axes)), [axes.index(k) for k in order])
+            self._bases[axes] = lifted.reshape(rows, rank)
         found = np.zeros(width)
-        values = _singular_values(core.transpose(axes + rest).reshape(rows, -1))
         found[: len(values)] = values[:width]
         return found
+
+    def _narrowest(self, axes: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray[Any, Any]]:
+        """Return all modes of a side but one that have the narrowest basis, and that.
+
+        A whole side needs no more than this basis times its last mode. Without any, no modes.
+        """
+        inner = [tuple(k for k in axes if k != one) for one in axes]
+        known = [some for some in inner if some in self._bases]
+        best = min(known, key=lambda some: self._bases[some].shape[1], default=())
+        return best, self._bases.get(best, np.eye(1))
 
     def compressed(self) -> np.ndarray[Any, Any]:
         """Return the data over their norm, each mode in the basis of its own singular vectors.
@@ -185,17 +212,13 @@ class CutSpectra:
         return self._core
 
 
+def _sizes(x: np.ndarray[Any, Any], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(x.shape[k] for k in axes)
+
+
 def _triangular(tall: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     found: Any = np.linalg.qr(tall, mode="r")  # an array, in this mode
     return np.asarray(found)
-
-
-def _singular_values(matrix: np.ndarray[Any, Any]) -> Float:
-    tall = matrix.T if matrix.shape[0] < matrix.shape[1] else matrix
-    if tall.shape[0] > 1.2 * tall.shape[1]:
-        tall = _triangular(tall)
-    values: Float = np.linalg.svd(tall, compute_uv=False)
-    return values
 
 
 Cut = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]

@@ -174,25 +174,27 @@ class _Run:
         for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
             answer = yield from self._try(graph.structure, label)
-            if answer.error > self._tol and not number:
-                yield from self._tree(tree, ranks, slack)
+            if answer.error > self._tol and not number and tree is not None:
+                yield from self._smaller(tree, "tree of cuts")  # cheap, and mostly certain
             if answer.error > self._tol and not (slack or agreed):
                 # it agrees with every cut, and nothing smaller is known to: worth more
                 answer = yield from self._again(answer, more=not number)
             if answer.error <= self._tol:
                 break
-        yield from self._tree(tree, ranks, slack)
+        if tree is not None and violated(tree, ranks) <= slack:
+            yield from self._smaller(tree, "tree of cuts")
         return self._best
 
-    def _tree(self, tree: Structure | None, ranks: CutRanks, slack: int) -> Stage:
-        """Yield the tree of the cuts, if it agrees with them and is smaller than the best."""
-        if tree is not None and tree.num_params <= self._cap() and violated(tree, ranks) <= slack:
-            yield from self._try(tree, "tree of cuts")
+    def _smaller(self, structure: Structure, label: str) -> Stage:
+        """Yield a structure, if it is smaller than the best."""
+        if structure.num_params <= self._cap():
+            yield from self._try(structure, label)
         return self._best
 
     def _again(self, missed: Answer, *, more: bool) -> Try:
         """Yield more sweeps for a fit that came near, then more starts if wanted."""
         structure = missed.evaluation.structure
+        starts = self._method.restarts * AGAIN
         if missed.error < NEAR and missed.network is not None:
             (answer,) = yield [
                 Proposal(
@@ -208,8 +210,9 @@ class _Run:
             self._note(answer)
             if answer.error <= self._tol:
                 return answer
+            starts += LONG  # so that it is more work than was done by now
         if more:
-            return (yield from self._try(structure, "again", more=AGAIN))
+            return (yield from self._try(structure, "again", starts))
         return missed
 
     def _note(self, answer: Answer) -> None:
@@ -221,15 +224,16 @@ class _Run:
             return 4 * self._dense  # more than any reduced tree of full ranks needs
         return self._best.evaluation.num_params - 1
 
-    def _try(self, structure: Structure, label: str, more: int = 1) -> Try:
-        """Yield one structure, unless it was fitted before with as many starts."""
-        key = (canonical_key(structure), more)
+    def _try(self, structure: Structure, label: str, starts: int | None = None) -> Try:
+        """Yield one structure, unless it was fitted before from as many starts."""
+        starts = self._method.restarts if starts is None else starts
+        key = (canonical_key(structure), starts)
         if key not in self._answers:
             (answer,) = yield [
                 Proposal(
                     structure=structure,
                     sweeps=self._method.sweeps,
-                    restarts=self._method.restarts * more,
+                    restarts=starts,
                     useful=self._tol,
                     label=label,
                 )

@@ -17,7 +17,7 @@ import numpy as np
 
 from structure_search.bounds import LARGEST, CutSpectra
 from structure_search.methods.cut_rank_graphs import structure_of
-from structure_search.methods.cut_rank_table import CutRanks, Floats
+from structure_search.methods.cut_rank_table import CutRanks, Floats, rows_of
 from tnet.structure import Structure
 
 TREES_UP_TO = 8  # modes: 21147 nodes are looked at, a quarter of a second
@@ -130,7 +130,7 @@ def joined_tree(
     Notes
     -----
     Each union is compressed to its rank before the next is looked for, so that the array shrinks
-    as the tree grows. Cost: one SVD for every pair of sides at each of N - 2 steps.
+    as the tree grows. Cost: one SVD for every pair of sides that was ever there, about N**2 in all.
     """
     if math.prod(modes.values()) > LARGEST or len(modes) < 3:
         return None
@@ -140,13 +140,18 @@ def joined_tree(
     bonds: dict[tuple[int, int], int] = {}
     hub = core.ndim
     ranks = []
+    known: dict[int, int] = {}  # ranks of unions; joining others leaves them nearly as they are
     for k in range(core.ndim):
         core, found = _narrowed(core, k, sides[k], rank)
         ranks.append(found)
     while len(sides) > 3:
+        for pair in itertools.combinations(range(len(sides)), 2):
+            union = sides[pair[0]] | sides[pair[1]]
+            if union not in known:
+                known[union] = max(1, rank(union, _values(spectra, modes, core, pair, union)))
         a, b = min(
             itertools.combinations(range(len(sides)), 2),
-            key=lambda pair: _join(core, pair, sides, rank),
+            key=lambda pair: _gain(core, pair, known[sides[pair[0]] | sides[pair[1]]]),
         )
         core = np.moveaxis(core, (a, b), (0, 1))
         core = core.reshape(-1, *core.shape[2:])
@@ -164,15 +169,22 @@ def joined_tree(
     return contracted(structure_of(CutRanks(modes=modes, least={}, most={}), bonds))
 
 
-def _join(
-    core: Floats, pair: tuple[int, int], sides: list[int], rank: Callable[[int, Floats], int]
-) -> tuple[float, int]:
-    """Return how much of its rows the union of two sides needs, and its rank."""
+def _values(
+    spectra: CutSpectra, modes: Mapping[str, int], core: Floats, pair: tuple[int, int], union: int
+) -> Floats:
+    """Return the singular values of the union of two sides."""
+    if union.bit_count() == 2:  # of the data themselves: for every tree the same
+        found = spectra.exact_values(rows_of(union, tuple(modes)))
+        if found is not None:
+            return found
     front = np.moveaxis(core, pair, (0, 1))
     wide = front.reshape(front.shape[0] * front.shape[1], -1)
-    values = np.linalg.svd(wide, compute_uv=False).astype(np.float64)
-    found = max(1, rank(sides[pair[0]] | sides[pair[1]], values))
-    return found / len(wide), found
+    return np.linalg.svd(wide, compute_uv=False).astype(np.float64)
+
+
+def _gain(core: Floats, pair: tuple[int, int], rank: int) -> tuple[float, int]:
+    """Return how much of its rows the union of two sides needs, and its rank."""
+    return rank / (core.shape[pair[0]] * core.shape[pair[1]]), rank
 
 
 def _narrowed(

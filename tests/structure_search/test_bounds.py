@@ -63,6 +63,31 @@ def test_tails_are_those_of_the_singular_values(order, seed) -> None:
             assert spectra.rank([modes[k] for k in rows], 0.5) == max(1, np.sum(exact > 0.5))
 
 
+@pytest.mark.parametrize("imaginary", [0.0, 1.0])
+@pytest.mark.parametrize(("shape", "rank"), [((3,) * 7, 2), ((2, 3, 4, 5, 2, 3), 2), ((4,) * 5, 1)])
+def test_exact_values_of_narrow_sides(shape, rank, imaginary) -> None:
+    """Wide sides are computed in the bases of narrow ones: to rounding the same."""
+    rng = np.random.default_rng(0)
+    ring = tnet.tensor_ring(shape, rank)
+    net = tnet.random_network(ring, rng=rng)
+    turned = {
+        n: np.asarray(x) * np.exp(1j * imaginary * rng.random(x.shape))
+        for n, x in net.arrays.items()
+    }
+    x = np.asarray(tnet.contract(tnet.Network(ring, turned), ring.modes))
+    order = rng.permutation(x.ndim)
+    x = np.ascontiguousarray((x if imaginary else x.real).transpose(order))
+    modes = [f"m{k}" for k in range(x.ndim)]
+    spectra = spectra_of(x, modes)
+    for rows in spectra.all_cuts():
+        axes = [modes.index(mode) for mode in rows]
+        rest = [k for k in range(x.ndim) if k not in axes]
+        high = int(np.prod([x.shape[k] for k in axes]))
+        exact = np.linalg.svd(x.transpose(axes + rest).reshape(high, -1), compute_uv=False)
+        found = spectra.exact_values(rows)
+        np.testing.assert_allclose(found * np.linalg.norm(x), exact, atol=1e-13 * exact[0])
+
+
 @given(graphs(), seeds)
 def test_reducing_loses_no_tensor(structure, seed) -> None:
     """What the structure can hold, the reduced one can hold as well, and not the other way."""
