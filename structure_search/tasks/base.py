@@ -24,6 +24,7 @@ from tnet.als.start import balanced
 from tnet.network import Network
 from tnet.structure import Structure
 
+MOVES = 64  # operations that moving one entry is worth, at most
 EXPECTED = (TnetError, ArithmeticError, ValueError, MemoryError, np.linalg.LinAlgError)
 
 
@@ -186,7 +187,8 @@ def ceiling_flops(structure: Structure) -> int:
     """
     widest, entries = most_columns(structure), math.prod(structure.shape)
     ranks = math.prod(structure.ranks.values())
-    return 64 * len(structure.nodes) * (entries * (ranks + widest**2) + widest**3)
+    touched = ranks + widest**2 + MOVES
+    return 64 * len(structure.nodes) * (entries * touched + widest**3)
 
 
 def run_job(task: AbstractTask, job: FitJob) -> Fitted | Failed:

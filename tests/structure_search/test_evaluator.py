@@ -20,6 +20,7 @@ from structure_search import (
     resume,
     search,
 )
+from structure_search.canonical import charged
 from structure_search.evaluating import Evaluator
 from structure_search.methods.base import Warmth
 from structure_search.methods.halving import halved
@@ -265,18 +266,24 @@ def test_a_fit_that_would_take_too_long_is_refused() -> None:
         )
 
 
-@given(ranks=st.tuples(*[st.integers(1, 9)] * 4), hub=st.integers(1, 5))
-def test_the_ceiling_is_above_what_is_planned(ranks, hub) -> None:
-    core = tnet.tucker((3, 4, 3, 4), (hub,) * 4)
-    for s in (
-        ring(*ranks),
-        core.with_bond("u0", "u1", hub + 1),
-        tnet.fully_connected((3, 4, 3), 4),
-    ):
-        x = np.ones(s.shape)
-        task = Decomposition(x, dict(zip(s.modes, s.shape, strict=True)))
-        assert task.planned_flops(s) <= ceiling_flops(s)
-        assert completion(x, task.modes).planned_flops(s) <= ceiling_flops(s)
+@st.composite
+def graphs_with_modes(draw):
+    count = draw(st.integers(2, 6))
+    modes = draw(st.lists(st.integers(1, 5), min_size=count, max_size=count))
+    ranks = st.sampled_from([1, 1, 2, 3, 6])
+    s = tnet.fully_connected(modes, 1)
+    if draw(st.booleans()):
+        s = tnet.tucker(modes, draw(st.lists(st.integers(1, 6), min_size=count, max_size=count)))
+    return charged(s.resized({bond: draw(ranks) for bond in s.bonds}))
+
+
+@given(s=graphs_with_modes())
+def test_the_ceiling_is_above_what_is_planned(s) -> None:
+    x = np.ones(s.shape)
+    task = Decomposition(x, dict(zip(s.modes, s.shape, strict=True)))
+    assert task.planned_flops(s) <= ceiling_flops(s)
+    assert tnet.planned_flops(s) <= ceiling_flops(s)
+    assert completion(x, task.modes).planned_flops(s) <= ceiling_flops(s)
 
 
 # ---- whole searches --------------------------------------------------------------------------
