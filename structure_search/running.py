@@ -304,7 +304,7 @@ def _task(
     check_number("max_fit_flops", max_fit_flops, above=True)
     check_callable("progress", progress)
     check_callable("stop", limits.stop)
-    if not callable(getattr(workers, "staff", None)):
+    if isinstance(workers, type) or not callable(getattr(workers, "staff", None)):
         raise InputError(f"`workers` is Serial(), Processes(2) or another one, got {workers!r}.")
     goal = method.default_objective() if objective is None else objective
     if goal is None:

@@ -88,6 +88,8 @@ def named_modes(
     """
     if modes is None:
         modes = tuple(modes_of(shape)) if start is None else start.modes
+    if start is not None and len(start.modes) != len(shape):
+        raise ShapeError(f"`start` has the modes {list(start.modes)}, the data {len(shape)} axes.")
     if len(set(modes)) != len(shape):
         raise ShapeError(f"`modes` names {len(shape)} axes, each differently; got {list(modes)}.")
     named = modes_of(dict(zip(modes, shape, strict=True)))
