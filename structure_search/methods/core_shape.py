@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 
@@ -25,8 +25,18 @@ from tnet.structure import Structure
 SPARE = 4  # times as many vectors of each mode are kept as a shape can have, and as many more
 GRID = 2**26  # entries of the largest core whose cumulative sum is formed
 SCREENED = 48  # shapes that are tried by two sweeps of orthogonal iteration
-WINDOW = 1.1  # of the least HOSVD error: no shape above it is tried
+FEWEST = 8  # of them, whatever their HOSVD errors
+REACH = 1.5  # times what sweeps have gained so far: what they may gain on the next shape
 CLOSE = 1.01  # of the least error after two sweeps: no shape above it is refined
+FIRST_SWEEPS = 4  # of refinement before half of the shapes are left behind
+
+
+class Tried(NamedTuple):
+    """A shape after some sweeps, with the factors inside the core."""
+
+    shape: tuple[int, ...]
+    error: float
+    factors: tuple[Array, ...]
 
 
 @final
@@ -37,7 +47,7 @@ class CoreShape(AbstractMethod):
     One N-dimensional cumulative sum over the squared entries of the all-orthogonal core gives
     the truncated-HOSVD error of *every* shape at once. The best that cannot grow, and what
     exchanges of ranks make of them, are tried by two sweeps of orthogonal iteration inside that
-    core, and the best few of these are refined. Beyond 2^26 shapes (then the data are large) the
+    core, and the best of these are refined, of which half are left behind at a time. Beyond 2^26 shapes (then the data are large) the
     exact optimum of the additive surrogate is improved by exchanging ranks instead.
 
     Parameters
@@ -45,7 +55,7 @@ class CoreShape(AbstractMethod):
     max_params
         Most parameters, prod r_n + sum I_n r_n.
     polish
-        How many of the best shapes are refined.
+        How many of the best shapes are refined; the last two to the end.
     sweeps
         Most sweeps of orthogonal iteration for each.
 
@@ -86,16 +96,17 @@ class CoreShape(AbstractMethod):
         corner = replace(found, core=found.core[tuple(slice(cap) for cap in caps)])
         proposals = []
         shapes = select_shapes(corner, sizes, self.max_params, max(self.polish, SCREENED))
-        tried = screened(found, sizes, self.max_params, shapes)
-        near = [pair for pair in tried if pair[1] <= CLOSE * tried[0][1]]
-        for ranks, error in near[: self.polish]:
-            structure = tucker(problem.modes, ranks)
+        for tried in finalists(
+            found, screened(found, sizes, self.max_params, shapes)[: self.polish]
+        ):
+            structure = tucker(problem.modes, tried.shape)
+            ranks = "x".join(map(str, tried.shape))
             proposals.append(
                 Proposal(
                     structure=structure,
-                    solve=partial(_refine, found, structure, ranks, self.sweeps),
+                    solve=partial(_refine, found, structure, tried, self.sweeps),
                     sweeps=self.sweeps,
-                    label=f"core {'x'.join(map(str, ranks))}, after two sweeps {error:.3e}",
+                    label=f"core {ranks}, after a few sweeps {tried.error:.3e}",
                 )
             )
         for proposal in proposals:  # one by one: a budget may end the search in between
@@ -155,29 +166,62 @@ def screened(
     sizes: Sequence[int],
     budget: int,
     shapes: Sequence[tuple[tuple[int, ...], float]],
-) -> list[tuple[tuple[int, ...], float]]:
-    """Return shapes and their errors after two sweeps of orthogonal iteration, best first.
+) -> list[Tried]:
+    """Return shapes after two sweeps of orthogonal iteration, best first, near ones only.
 
     The truncated HOSVD is not the best Tucker network of its shape, so the order changes. From
-    the best shape on, exchanges of a rank or two are tried as well, as long as they help.
+    the best shape on, exchanges of a rank or two are tried as well, as long as they help. Shapes
+    whose HOSVD error is further above than sweeps have gained so far are passed over.
     """
-    near = [shape for shape, error in shapes if error <= WINDOW * shapes[0][1]]
-    errors: dict[tuple[int, ...], float] = {}
-    best: tuple[int, ...] | None = None
+    known: dict[tuple[int, ...], Tried] = {}
+    gain, best = 0.0, math.inf
+    near = list(shapes)
     while near:
-        for shape in near:
-            if shape not in errors:
-                corner = found.core[tuple(slice(3 * r + 6) for r in shape)]
-                core, _, _ = hosvd.orthogonal_iteration(corner, shape, sweeps=2, rtol=1e-4)
-                kept = float(namespace(core).linalg.vector_norm(core)) ** 2
-                errors[shape] = _error(kept, found.norm)
-        now = min(errors, key=lambda shape: (errors[shape], shape))
-        if now == best:
+        before = best
+        for shape, rough in sorted(near, key=lambda pair: pair[1]):
+            if shape in known:
+                continue
+            if len(known) >= FEWEST and rough * (1.0 - REACH * gain) > best:
+                break
+            corner = found.core[tuple(slice(max(2 * r, r + 6)) for r in shape)]
+            core, factors, _ = hosvd.orthogonal_iteration(corner, shape, sweeps=2, rtol=1e-4)
+            kept = float(namespace(core).linalg.vector_norm(core)) ** 2
+            tried = known[shape] = Tried(shape, _error(kept, found.norm), factors)
+            gain = max(gain, 1.0 - tried.error / rough if rough else 0.0)
+            best = min(best, tried.error)
+        if best >= before:
             break
-        best = now
+        leader = min(known.values(), key=lambda t: (t.error, t.shape)).shape
         caps = rank_caps(sizes, budget)
-        near = [s for s in _around(best, caps, sizes, budget) if s not in errors]
-    return sorted(errors.items(), key=lambda item: (item[1], item[0]))
+        near = [
+            (s, _corner_error(found, s))
+            for s in _around(leader, caps, sizes, budget)
+            if s not in known
+        ]
+    order = sorted(known.values(), key=lambda t: (t.error, t.shape))
+    return [tried for tried in order if tried.error <= CLOSE * order[0].error]
+
+
+def finalists(found: hosvd.OrthogonalCore, near: Sequence[Tried]) -> list[Tried]:
+    """Return the best two shapes: the others are left behind, half of them at a time."""
+    sweeps = FIRST_SWEEPS
+    left = list(near)
+    while len(left) > 2:
+        for k, tried in enumerate(left):
+            core, factors, _ = hosvd.orthogonal_iteration(
+                found.core, tried.shape, sweeps=sweeps, start=tried.factors
+            )
+            kept = float(namespace(core).linalg.vector_norm(core)) ** 2
+            left[k] = Tried(tried.shape, _error(kept, found.norm), factors)
+        left.sort(key=lambda t: (t.error, t.shape))
+        left = left[: max(2, len(left) // 2)]
+        sweeps *= 2
+    return left
+
+
+def _corner_error(found: hosvd.OrthogonalCore, shape: tuple[int, ...]) -> float:
+    corner = found.core[tuple(slice(r) for r in shape)]
+    return _error(float(namespace(corner).linalg.vector_norm(corner)) ** 2, found.norm)
 
 
 def _around(
@@ -213,9 +257,7 @@ def _exchanged(
 
     def error(shape: tuple[int, ...]) -> float:
         if shape not in seen:
-            corner = found.core[tuple(slice(r) for r in shape)]
-            kept = float(namespace(corner).linalg.vector_norm(corner)) ** 2
-            seen[shape] = _error(kept, found.norm)
+            seen[shape] = _corner_error(found, shape)
         return seen[shape]
 
     best = best_packing(found.kept, sizes, budget)
@@ -245,10 +287,12 @@ def _steps(order: int) -> list[tuple[int, ...]]:
 
 
 def _refine(
-    found: hosvd.OrthogonalCore, structure: Structure, ranks: tuple[int, ...], sweeps: int
+    found: hosvd.OrthogonalCore, structure: Structure, tried: Tried, sweeps: int
 ) -> Network:
-    """Return the Tucker network of shape `ranks`, refined by orthogonal iteration."""
-    core, inner, done = hosvd.orthogonal_iteration(found.core, ranks, sweeps=sweeps)
+    """Return the Tucker network of a shape, refined by orthogonal iteration."""
+    core, inner, done = hosvd.orthogonal_iteration(
+        found.core, tried.shape, sweeps=sweeps, start=tried.factors, spare=max(found.core.shape)
+    )
     arrays: dict[str, Array] = {"core": core}
     for n, (V, W) in enumerate(zip(found.factors, inner, strict=True)):
         factor: Any = V @ W

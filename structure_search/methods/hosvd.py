@@ -18,6 +18,7 @@ from contraction import linalg
 from contraction.arrays import Array, is_complex, namespace, to_numpy
 
 WORKED_ON = 2**19  # entries of the core that orthogonal iteration sees
+SPARE = 24  # rows of a factor beyond its rank that are worked on, at least
 Float = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -97,55 +98,79 @@ def captured(core: Array) -> Float:
 
 
 def orthogonal_iteration(
-    core: Array, ranks: Sequence[int], *, sweeps: int, rtol: float = 1e-7
+    core: Array,
+    ranks: Sequence[int],
+    *,
+    sweeps: int,
+    rtol: float = 1e-7,
+    start: Sequence[Array] | None = None,
+    spare: int = SPARE,
 ) -> tuple[Array, tuple[Array, ...], int]:
     """Return the best Tucker core of shape `ranks` and its factors inside `core`, by HOOI.
 
-    Starts from the truncated HOSVD, which is a corner of an all-orthogonal core. Where the core
-    has more than 2^19 entries only a corner a few times larger than `ranks` is worked on; what
-    lies outside matters little and is still counted as error. Stops when a sweep gains less
-    than `rtol` of the norm squared lost.
+    Starts from the truncated HOSVD, which is a corner of an all-orthogonal core, or from `start`:
+    factors inside a corner of `core`. Only a corner a few times larger than `ranks`, at least by
+    `spare`, is worked on, less of it where it has more than 2^19 entries; what lies outside
+    matters little and is still counted as error. Stops when a sweep gains less than `rtol` of the norm squared lost. The mode
+    that shrinks most is projected once a sweep for all others.
 
     De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000) 1324.
     """
     xp = namespace(core)
-    sizes = _corner(core.shape, ranks)
+    sizes = _corner(core.shape, ranks, spare)
     G = core[tuple(slice(n) for n in sizes)]
     total = float(xp.linalg.vector_norm(G)) ** 2
-    eye = [xp.eye(n, dtype=G.dtype, device=_device(G)) for n in sizes]
-    W = [e[:, :r] for e, r in zip(eye, ranks, strict=True)]
-    found, done = float(xp.linalg.vector_norm(G[tuple(slice(r) for r in ranks)])) ** 2, 0
-    order = sorted(range(len(ranks)), key=lambda n: ranks[n] / sizes[n])
-    small = G
+    if start is None:
+        eye = [xp.eye(n, dtype=G.dtype, device=_device(G)) for n in sizes]
+        W = [e[:, :r] for e, r in zip(eye, ranks, strict=True)]
+        small = G[tuple(slice(r) for r in ranks)]
+    else:
+        W, small = [_padded(w[:n], n) for w, n in zip(start, sizes, strict=True)], G
+        for n, w in enumerate(W):
+            small = project(small, n, w)
+    found, done = float(xp.linalg.vector_norm(small)) ** 2, 0
+    lead, *others = sorted(range(len(ranks)), key=lambda n: ranks[n] / sizes[n])
     while done < sweeps:
         done += 1
-        for n in range(len(ranks)):
-            small = G
-            for m in order:
-                small = small if m == n else project(small, m, W[m])
-            W[n] = linalg.eigh(_gram(small, n))[1][:, : ranks[n]]
-        small = project(small, len(ranks) - 1, W[-1])
+        small = _improved(G, lead, others, W, ranks)
+        small = leading = project(G, lead, W[lead])
+        for n in others:
+            small = _improved(leading, n, [m for m in others if m != n], W, ranks)
+        if others:
+            small = project(small, others[-1], W[others[-1]])
         now = float(xp.linalg.vector_norm(small)) ** 2
         gained, found = now - found, now
         if gained <= rtol * max(total - now, 0.0):
             break
-    if done == 0:
-        small = G[tuple(slice(r) for r in ranks)]
-    full = []
-    for w, size, whole in zip(W, sizes, core.shape, strict=True):
-        padding = xp.zeros((whole - size, w.shape[1]), dtype=w.dtype, device=_device(w))
-        full.append(xp.concat([w, padding], axis=0))
-    return small, tuple(full), done
+    return small, tuple(_padded(w, n) for w, n in zip(W, core.shape, strict=True)), done
 
 
-def _corner(shape: Sequence[int], ranks: Sequence[int]) -> list[int]:
-    """Return the part of the core that is worked on: all of it, or a multiple of the ranks."""
+def _improved(
+    core: Array, mode: int, others: Sequence[int], W: list[Array], ranks: Sequence[int]
+) -> Array:
+    """Replace one factor by the best for the others; return the core projected on those."""
+    for m in others:
+        core = project(core, m, W[m])
+    W[mode] = linalg.eigh(_gram(core, mode))[1][:, : ranks[mode]]
+    return core
+
+
+def _padded(w: Array, size: int) -> Array:
+    """Return a factor with zeros below."""
+    xp: Any = namespace(w)
+    zeros = xp.zeros((size - w.shape[0], w.shape[1]), dtype=w.dtype, device=_device(w))
+    out: Array = xp.concat([w, zeros], axis=0)
+    return out
+
+
+def _corner(shape: Sequence[int], ranks: Sequence[int], spare: int) -> list[int]:
+    """Return the part of the core that is worked on: a multiple of the ranks."""
     sizes = list(shape)
-    for factor in (8.0, 6.0, 4.0, 3.0, 2.0):
+    for factor, more in ((4.0, spare), (4.0, SPARE), (3.0, SPARE), (2.0, SPARE)):
+        wanted = [max(math.ceil(factor * r), r + more) for r in ranks]
+        sizes = [min(full, n) for full, n in zip(shape, wanted, strict=True)]
         if math.prod(sizes) <= WORKED_ON:
             break
-        wanted = [max(math.ceil(factor * r), r + 8) for r in ranks]
-        sizes = [min(full, n) for full, n in zip(shape, wanted, strict=True)]
     return sizes
 
 
