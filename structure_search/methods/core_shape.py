@@ -47,8 +47,9 @@ class CoreShape(AbstractMethod):
     One N-dimensional cumulative sum over the squared entries of the all-orthogonal core gives
     the truncated-HOSVD error of *every* shape at once. The best that cannot grow, and what
     exchanges of ranks make of them, are tried by two sweeps of orthogonal iteration inside that
-    core, and the best of these are refined, of which half are left behind at a time. Beyond 2^26 shapes (then the data are large) the
-    exact optimum of the additive surrogate is improved by exchanging ranks instead.
+    core, and the best of these are refined, of which half are left behind at a time. Beyond 2^26
+    shapes (then the data are large) the exact optimum of the additive surrogate is improved by
+    exchanging ranks instead.
 
     Parameters
     ----------
