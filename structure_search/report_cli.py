@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 from structure_search.reporting import screen
 from tnet.console import Console, ExitCode
-from tnet.options import add_command
+from tnet.options import UsageError, add_command
 
 
 def register(subparsers: Any) -> None:
@@ -28,10 +29,23 @@ def register(subparsers: Any) -> None:
     )
 
 
+def _require_run(folder: Path) -> None:
+    """Raise `UsageError` for a folder that holds runs instead of being one."""
+    if (folder / "run.json").exists():
+        return
+    runs = sorted(str(path.parent) for path in folder.glob("**/run.json"))
+    if runs:
+        raise UsageError(
+            f"{folder} is no run folder, but holds {screen.counted(len(runs), 'run')}.",
+            hint=f"e.g. tnet report {shlex.quote(runs[0])}",
+        )
+
+
 def run_report(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet report`."""
     from structure_search.journal import read_run
 
+    _require_run(Path(args.run))
     page = screen.make_report(args.run, console)
     run = read_run(args.run)
     figures = sorted(str(path) for path in (Path(args.run) / "figures").glob("*.svg"))

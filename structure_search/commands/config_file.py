@@ -18,7 +18,7 @@ from tnet.failures import UsageError
 
 TABLE = "options"  # of the file: the options of the method
 NOT_IN_FILES = {"help", "config", "print_config", "list_methods", "dry_run", "json", "quiet"}
-NOT_IN_FILES |= {"verbose", "no_progress", "no_color"}
+NOT_IN_FILES |= {"verbose", "no_progress", "no_color", "settings", "version"}
 LARGEST = 2**20  # bytes of a file
 
 

@@ -216,11 +216,17 @@ def task_options(args: argparse.Namespace, data: Data) -> dict[str, Any]:
         raise UsageError(
             "--held-out takes entries out of a completion.", hint="give --missing mask with it"
         )
-    holes = int(data.array.size - np.count_nonzero(np.isfinite(data.array)))
+    infinite = int(np.count_nonzero(np.isinf(data.array)))
+    if infinite:
+        raise NonFiniteError(
+            f"{infinite:,} of {data.array.size:,} entries of {shlex.quote(str(data.source))} are "
+            "infinite; replace them, or write NaN for those that are missing."
+        )
+    holes = int(np.count_nonzero(np.isnan(data.array)))
     if holes:
         name = shlex.quote(str(data.source))
         raise NonFiniteError(
-            f"{holes:,} of {data.array.size:,} entries of {name} are missing (NaN) or infinite. "
+            f"{holes:,} of {data.array.size:,} entries of {name} are missing (NaN). "
             "Fit around the missing ones (--missing mask, with --held-out 0.1 for an honest "
             "error), or count them as zeros (--missing zero)."
         )

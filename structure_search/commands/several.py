@@ -98,8 +98,8 @@ def _table(runs: Sequence[dict[str, Any]], console: Console) -> None:
         best = run.get("best")
         if best is None:
             error = run.get("error", "")
-            why = error["message"] if isinstance(error, dict) else error
-            rows.append((run["data"], "-", "-", "-", "-", "-", f"failed: {_short(str(why))}"))
+            why = error["code"] if isinstance(error, dict) else error
+            rows.append((run["data"], "-", "-", "-", "-", "-", f"failed: {why}"))
             continue
         rows.append(
             (
@@ -115,7 +115,3 @@ def _table(runs: Sequence[dict[str, Any]], console: Console) -> None:
     heads = ["data", "parameters", "smaller", "error", "evaluations", "time", "how it ended"]
     if any(run.get("best") or run.get("error") for run in runs):
         console.table(heads, rows)
-
-
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from structure_search.reporting.ticks import Scale as Scale
+from structure_search.reporting.ticks import ticks
+
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 18.0, 14.0, 44.0
@@ -43,13 +46,6 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 """
 
 
-class Scale(Enum):
-    """How numbers become places on an axis."""
-
-    LINEAR = "linear"
-    LOG = "log"
-
-
 class Mark(Enum):
     """What is drawn for the points of a series."""
 
@@ -63,12 +59,16 @@ class Mark(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One axis: its label, its scale, and the range if the data do not decide it."""
+    """One axis: its label, its scale, and the range if the data do not decide it.
+
+    `whole` says that only whole numbers mean anything on it: no others get a tick.
+    """
 
     label: str
     scale: Scale = Scale.LINEAR
     low: float | None = None
     high: float | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,8 @@ class Chart:
         return (
             f'<svg {extra}class="chart" role="img" aria-label="{escape(self.label)}" '
             f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" '
-            f'height="{self.height:g}" style="max-width:{1.15 * self.width:g}px">\n{self.body}\n'
+            f'height="{self.height:g}" style="--w:{self.width:g}px;'
+            f'max-width:{1.15 * self.width:g}px">\n{self.body}\n'
             "</svg>\n"
         )
 
@@ -180,7 +181,12 @@ def chart(
     x_map = _Map(x.scale, *_range(xs, x), LEFT, width - RIGHT)
     y_map = _Map(y.scale, *_range(ys, y), height - BOTTOM, top)
     body = [*_frame(x, y, x_map, y_map)]
-    taken: list[Box] = []
+    taken = [
+        (x_map(a) - 7.0, y_map(b) - 7.0, x_map(a) + 7.0, y_map(b) + 7.0)
+        for one, kept in shown
+        if one.labels
+        for a, b in (one.points[k] for k in kept)
+    ]
     for one, kept in shown:
         body += _marks(one, kept, x_map, y_map)
     for guide in guides:
@@ -208,7 +214,7 @@ def bars(
     low, high = _range(values + ([] if axis.scale is Scale.LOG else [0.0]), axis)
     place = _Map(axis.scale, low, high, room, width - 60.0)
     body = [_text((room + width - 60.0) / 2, height - 8.0, axis.label, "middle")]
-    for value, text in _ticks(low, high, axis.scale):
+    for value, text in ticks(low, high, axis.scale):
         at = place(value)
         body.append(_line(at, TOP, at, height - BOTTOM + 4.0, "grid"))
         body.append(_text(at, height - BOTTOM + 18.0, text, "middle"))
@@ -248,49 +254,16 @@ def _range(values: Sequence[float], axis: Axis) -> tuple[float, float]:
     return (low if axis.low is None else axis.low), (high if axis.high is None else axis.high)
 
 
-def _ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
-    """Return places and texts of the ticks of an axis.
-
-    Examples
-    --------
-    >>> _ticks(0.0, 10.0, Scale.LINEAR)
-    [(0.0, '0'), (2.0, '2'), (4.0, '4'), (6.0, '6'), (8.0, '8'), (10.0, '10')]
-    """
-    decades = math.log10(high / low) if scale is Scale.LOG else 0.0
-    if decades > 0.6:  # over less than that, a logarithm is nearly a straight line
-        steps = (1,) if decades > 3.5 else (1, 2, 5) if decades > 1.3 else (1, 2, 3, 5, 7)
-        every = max(1, math.ceil(decades / 8))
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [m * 10.0**p for p in powers if p % every == 0 for m in steps]
-        return [(v, _number(v)) for v in found if low <= v <= high]
-    raw = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [(k * step + 0.0, _number(k * step + 0.0)) for k in range(first, first + count)]
-
-
-def _number(value: float) -> str:
-    if value == 0.0:
-        return "0"
-    if 1e-3 <= abs(value) < 1e6:
-        text = f"{value:,.6g}" if abs(value) < 1e3 else f"{value:,.0f}"
-        return text
-    mantissa, _, power = f"{value:.1e}".partition("e")
-    digits = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    front = "" if mantissa == "1.0" else f"{mantissa.removesuffix('.0')}·"
-    return f"{front}10{digits}"
-
-
 def _frame(x: Axis, y: Axis, x_map: _Map, y_map: _Map) -> list[str]:
     left, right, bottom, top = x_map.start, x_map.stop, y_map.start, y_map.stop
     parts = []
-    for value, text in _ticks(x_map.low, x_map.high, x.scale):
+    for value, text in ticks(x_map.low, x_map.high, x.scale):
+        if x.whole and not float(value).is_integer():
+            continue
         at = x_map(value)
         parts.append(_line(at, top, at, bottom, "grid"))
         parts.append(_text(at, bottom + 16.0, text, "middle"))
-    for value, text in _ticks(y_map.low, y_map.high, y.scale):
+    for value, text in ticks(y_map.low, y_map.high, y.scale):
         at = y_map(value)
         parts.append(_line(left, at, right, at, "grid"))
         parts.append(_text(left - 7.0, at + 4.0, text, "end"))

@@ -215,7 +215,7 @@ def trace_figures(run: RunRecord) -> list[Figure]:
     ):
         drawn = chart(
             _trace_series(tried, bests, place),
-            Axis(label=label, low=0.0),
+            Axis(label=label, low=0.0, whole=label == "evaluation"),
             error,
             label=f"relative error by {label}",
             guides=guides,
@@ -233,13 +233,13 @@ def trace_figures(run: RunRecord) -> list[Figure]:
             ),
             Series(name="", points=sizes, color=0, titles=[_title(e) for e in bests]),
         ],
-        Axis(label="evaluation", low=0.0, high=1.02 * len(run.evaluations) + 1),
+        Axis(label="evaluation", low=0.0, high=1.02 * len(run.evaluations) + 1, whole=True),
         Axis(label="parameters", scale=Scale.LOG),
         label="parameters of the best network by evaluation",
     )
     caption = (
-        "It grows until the objective is met and shrinks from there on: a smaller network counts "
-        "only once its error is allowed."
+        "Until a network is within the allowed error, the best is the one that comes nearest, "
+        "whatever its size; from then on the smallest within it."
         if run.settings["objective"].get("tol")
         else "The size of the best network so far."
     )

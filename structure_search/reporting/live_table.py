@@ -121,7 +121,7 @@ class LiveState:
         return (
             text
             if left is None
-            else f"{text}, about {format_seconds(math.ceil(left))} left at most"
+            else f"{text}, at most about {format_seconds(math.ceil(left))} left"
         )
 
 

@@ -137,7 +137,8 @@ def _table(ranked: Sequence[MethodRow]) -> str:
                 format_seconds(s["cpu"].median) if "cpu" in s else page.NONE,
             )
         )
-    return page.table(head, rows, marked=ranked[0].method if ranked else "")
+    broken = [tuple(cell.replace(" [", "\n[") for cell in row) for row in rows]
+    return page.table(head, broken, marked=ranked[0].method if ranked else "")
 
 
 def _runs(document: Mapping[str, Any]) -> str:
@@ -215,7 +216,7 @@ def progress(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> Figure | N
         return None
     drawn = chart(
         series,
-        Axis(label="evaluations", scale=Scale.LOG),
+        Axis(label="evaluations", scale=Scale.LOG, whole=True),
         Axis(label="what the goal makes small", scale=Scale.LOG),
         label="median of the best so far by evaluations",
         width=wide(ranked),
@@ -251,7 +252,7 @@ def reached(rows: Sequence[SeedRow], ranked: Sequence[MethodRow]) -> Figure | No
         series.append(Series(name=row.method, points=points, color=k % COLORS, mark=Mark.STEPS))
     drawn = chart(
         series,
-        Axis(label="evaluations", scale=Scale.LOG),
+        Axis(label="evaluations", scale=Scale.LOG, whole=True),
         Axis(label="share of the seeds", low=0.0, high=1.0),
         label="share of the seeds that reached the target by evaluations",
         width=wide(ranked),

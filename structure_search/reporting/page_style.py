@@ -26,10 +26,10 @@ figure{margin:0;min-width:0}
 figcaption{color:var(--soft);font-size:13px;margin-top:6px}
 .scroll{overflow-x:auto}
 .scroll svg{display:block;height:auto;max-width:100%;min-width:min(420px,100%);margin:0 auto}
-.scroll svg.chart{width:100%;min-width:420px}
-.alone .scroll svg.chart{min-width:620px}
+.scroll svg.chart{width:100%;min-width:min(420px,var(--w))}
+.alone .scroll svg.chart{min-width:min(620px,var(--w))}
 table{border-collapse:collapse;width:100%;margin-top:14px;font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}
+th,td{padding:6px 10px;border-bottom:1px solid var(--rule);text-align:right;white-space:pre}
 th{color:var(--soft);font-weight:600;font-size:13px}
 th:first-child,td:first-child{text-align:left}
 tr:last-child td{border-bottom:0}

@@ -39,6 +39,7 @@ from structure_search.reporting.report_parts import (
     search_section,
     task_of,
 )
+from structure_search.reporting.residual_map import map_figures
 from structure_search.reporting.screen import ENDED, resume_command
 from tnet.text_drawing import draw_text
 
@@ -48,7 +49,10 @@ LAYOUT = (  # section title -> the figures in it, in order
     ("Search", ("trace", "trace-time", "size")),
     ("Ranks", ("ranks",)),
     ("Singular values", ("spectra-modes", "spectra-bonds")),
-    ("Where the error sits", ("mode-error", "slice-error")),
+    (
+        "Where the error sits",
+        ("mode-error", "slice-error", "residual-1", "residual-2", "residual-3"),
+    ),
 )
 
 COSTS = ("contraction-flops", "contraction-memory")
@@ -81,7 +85,7 @@ def all_figures(run: RunRecord) -> list[Figure]:
     """Return every figure of a run that has something to show."""
     ranks = rank_figure(run)
     costs = cost_figures(contraction_cost(run, best_of(run)))
-    return [*figures_of(run), *([] if ranks is None else [ranks]), *costs]
+    return [*figures_of(run), *map_figures(run), *([] if ranks is None else [ranks]), *costs]
 
 
 def report_html(run: RunRecord, figures: Sequence[Figure] | None = None) -> str:

@@ -41,11 +41,25 @@ def slice_errors(net: Network, x: Array) -> dict[str, list[float]]:
     >>> [round(e, 6) for e in slice_errors(net, np.array([3.0, 4.0]))["x"]]
     [0.0, 1.131371]
     """
+    return _slices(net, *squared_errors(net, x))
+
+
+def squared_errors(net: Network, x: Array) -> tuple[Any, float]:
+    """Return |X - T|**2 entry by entry, and ||X||.
+
+    Raises
+    ------
+    ShapeError
+        `net` and `x` differ in shape.
+    """
     if tuple(net.shape) != tuple(x.shape):
         raise ShapeError(f"the network has shape {net.shape}, the data {tuple(x.shape)}.")
     host = to_numpy(x)
     gone: Any = np.abs(to_numpy(net.to_dense()) - host) ** 2
-    norm = math.sqrt(float(np.sum(np.abs(host) ** 2))) or 1.0
+    return gone, math.sqrt(float(np.sum(np.abs(host) ** 2))) or 1.0
+
+
+def _slices(net: Network, gone: Any, norm: float) -> dict[str, list[float]]:
     found = {}
     for axis, mode in enumerate(net.structure.modes):
         others = tuple(k for k in range(gone.ndim) if k != axis)
@@ -59,17 +73,23 @@ class Residuals:
     """The errors of slices of one network of a run, and the memory that forming it took.
 
     `index` is the evaluation that found the network, `peak` the most bytes that were allocated
-    at once beside it, where that was seen.
+    at once beside it, where that was seen, `maps` the error over pairs of modes (`residual_map`).
     """
 
     index: int
     slices: Mapping[str, Sequence[float]] = field(repr=False)
     peak: int | None = None
+    maps: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
 
 def write_residuals(folder: Path, net: Network, x: Array, *, index: int) -> None:
     """Write best/residual.json for the report; `net` was found by evaluation `index`."""
-    found = {"index": index, "slices": slice_errors(net, x), "peak_bytes": observed_peak(net)}
+    from structure_search.reporting.residual_map import residual_maps
+
+    gone, norm = squared_errors(net, x)
+    sizes = dict(zip(net.structure.modes, net.shape, strict=True))
+    found = {"index": index, "slices": _slices(net, gone, norm), "peak_bytes": observed_peak(net)}
+    found["maps"] = residual_maps(gone, sizes, norm)
     write_json(folder / BEST / RESIDUAL, found)
 
 
@@ -91,6 +111,7 @@ def read_residuals(folder: Path) -> Residuals | None:
             index=int(known["index"]),
             slices=dict(known["slices"]),
             peak=None if peak is None else int(peak),
+            maps=tuple(known.get("maps") or ()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}; delete it.") from error

@@ -34,6 +34,30 @@ def times(factor: float) -> str:
     return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x"
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "fit"), counted(1200, "fit")
+    ('1 fit', '1,200 fits')
+    """
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def bytes_of(goal: Mapping[str, Any], num_params: int) -> int:
+    """Return the bytes of so many parameters in the number type of a `MaxBytes` goal.
+
+    Examples
+    --------
+    >>> bytes_of({"dtype": "float32"}, 10)
+    40
+    """
+    import numpy as np
+
+    return num_params * int(np.dtype(goal["dtype"]).itemsize)
+
+
 @contextmanager
 def search_progress(
     console: Console, work: Work, label: str = "evaluations"
@@ -63,8 +87,7 @@ def search_progress(
 
 ENDED = {  # outcome -> why a search ended, in plain words
     "REACHED": "the method has nothing better to propose",
-    "EXHAUSTED": "the method has nothing more to propose; allow a larger error or more "
-    "parameters, or try another --method",
+    "EXHAUSTED": "the method has nothing more to propose",
     "CONVERGED": "no better network for as many evaluations as --patience says",
     "BUDGET": "the evaluations are used up",
     "TIME": "the time is used up",
@@ -83,6 +106,8 @@ def advice(outcome: Outcome, *, run: str | None, done: int) -> str:
     "the evaluations are used up; continue with: tnet resume 'my run' --budget +50"
     """
     why = ENDED[outcome.name]
+    if outcome.name == "EXHAUSTED":
+        return f"{why}; allow a larger error or network, or try another --method"
     if outcome.name in ("REACHED", "EXHAUSTED", "CONVERGED"):
         return why
     if run is None:
@@ -118,7 +143,11 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
     best, counts = result.best, result.counts
     allowed = f" of {goal['tol']:g} allowed" if "tol" in goal else ""
     limit = f" of {goal['params']:,} allowed" if "params" in goal else ""
-    limit += f", {best.flops:,} operations of {goal['flops']:,}" if "flops" in goal else ""
+    if "flops" in goal:
+        limit += f", {best.flops:,} operations of {goal['flops']:,} allowed"
+    if "nbytes" in goal:
+        held = bytes_of(goal, best.num_params)
+        limit += f", {held:,} bytes of {goal['nbytes']:,} allowed"
     size = (
         f"{times(best.compression)} smaller than the data"
         if best.num_params < best.dense_size
@@ -130,10 +159,11 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
         objective = best.num_params / best.dense_size + goal["weight"] * best.error**2
         console.out(f"value    {objective:.6g} = params/entries + {goal['weight']:g} error^2")
     console.out(
-        f"search   {len(result.trace):,} evaluations ({counts.fitted:,} fits, "
+        f"search   {counted(len(result.trace), 'evaluation')} ({counted(counts.fitted, 'fit')}, "
         f"{counts.cached:,} known, {counts.pruned:,} ruled out, {counts.failed:,} failed), "
-        f"{format_seconds(result.seconds)}, {result.outcome.name}"
+        f"{format_seconds(result.seconds)}"
     )
+    console.out(f"ended    {result.outcome.name}: {ENDED[result.outcome.name]}")
     if len(best.structure.nodes) <= MOST_NODES_DRAWN:
         console.out(f"\n{tnet.draw(best.structure)}")
 

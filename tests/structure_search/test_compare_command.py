@@ -225,3 +225,15 @@ def test_processor_time_is_unknown_after_a_kill(tmp_path):
     assert cpu_seconds(tmp_path) == 2.5
     (tmp_path / "cost.json").write_text('{"cpu": 2.5, "whole": false}')
     assert cpu_seconds(tmp_path) is None
+
+
+def test_its_tables_fit_a_terminal_and_its_json_agrees_with_its_exit_code(
+    array, compared, tmp_path, capsys
+):
+    folder = shutil.copytree(compared, tmp_path / "all")
+    _, out, _ = run(capsys, *words_of(array, folder))
+    rows = [line for line in out.splitlines() if line.startswith(("method", "greedy ", "random "))]
+    assert len(rows) >= 6
+    assert max(map(len, [line for line in rows if "before" not in line])) <= 80
+    code, out, _ = run(capsys, *words_of(array, folder, "--json"))
+    assert json.loads(out)["ok"] is (code == 0)

@@ -12,7 +12,7 @@ import pytest
 import tnet
 from contraction.errors import CheckpointError
 from structure_search.journal import Journal, read_run, write_baselines, write_json
-from structure_search.reporting import charts
+from structure_search.reporting import charts, ticks
 from structure_search.reporting.figures import best_of, mode_ranks, running_best
 from structure_search.reporting.report import report_html, write_report
 from structure_search.results import Evaluation, Source, pareto_front
@@ -201,11 +201,11 @@ def test_mode_ranks_bound_the_unfoldings():
 def test_axes_have_a_few_ticks_inside_their_range(scale, low, high):
     axis = charts.Axis(label="x", scale=scale)
     start, stop = charts._range([low, high], axis)
-    ticks = charts._ticks(start, stop, scale)
+    found = ticks.ticks(start, stop, scale)
     assert start < stop
-    assert 2 <= len(ticks) <= 14
-    assert all(start <= value <= stop for value, _ in ticks)
-    assert len({text for _, text in ticks}) == len(ticks)
+    assert 2 <= len(found) <= 14
+    assert all(start <= value <= stop for value, _ in found)
+    assert len({text for _, text in found}) == len(found)
 
 
 def test_points_that_a_log_axis_cannot_show_are_left_out():

@@ -237,3 +237,45 @@ def test_small_data_take_one_thread(array: Path, capsys, monkeypatch) -> None:
     assert seen[1] <= {1, 2}
     assert all(counts == {1} for counts in seen)
     assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_what_a_newcomer_gets_wrong_is_told_plainly(array: Path, tmp_path: Path, capsys) -> None:
+    x = np.load(array)
+    x[0, 0, 0, :2] = np.inf
+    np.save(tmp_path / "inf.npy", x)
+    code, _, err = run(capsys, "search", tmp_path / "inf.npy", "--tol", 0.1)
+    assert code == 3
+    assert "2 of 625 entries" in err
+    assert "infinite" in err
+    assert "--missing" not in err
+    root = tmp_path / "all"
+    (root / "greedy" / "seed-0").mkdir(parents=True)
+    (root / "greedy" / "seed-0" / "run.json").write_text("{}")
+    code, _, err = run(capsys, "report", root)
+    assert code == 2
+    assert "holds 1 run" in err
+    assert "tnet report" in err
+    (tmp_path / "c.toml").write_text("tol = 0.1\nsettings = 'x=1'\n")
+    code, _, err = run(capsys, "search", array, "--config", tmp_path / "c.toml")
+    assert code == 2
+    assert "'settings' is no option" in err
+
+
+def test_one_is_no_plural_and_bytes_are_counted(array: Path, capsys) -> None:
+    words = ["--max-bytes", "16KiB", "--method", "random", "--set", "samples=1", "--seed", 3]
+    _, out, _ = run(capsys, "search", array, *words)
+    assert "1 evaluation (1 fit," in out
+    size = int(out.split()[1].replace(",", ""))
+    assert f"{8 * size:,} bytes of 16,384 allowed" in out
+    assert "\nended    REACHED: " in out
+
+
+def test_a_table_of_several_data_sets_fits_a_terminal(array: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "broken.npy").write_bytes(array.read_bytes()[:200])
+    words = ["--tol", 0.5, "--method", "random", "--set", "samples=2"]
+    code, out, err = run(capsys, "search", array, tmp_path / "broken.npy", *words)
+    assert code == 3
+    assert "declares shape" in err
+    last = [line for line in out.splitlines() if "failed: " in line]
+    assert len(last) == 1
+    assert last[0].endswith("failed: FILE_FORMAT")
