@@ -228,4 +228,4 @@ def to_plain(data: Any) -> Any:
     try:
         return json.loads(json.dumps(data, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise InputError(f"a run folder cannot record {data!r}: {error}.") from error
+        raise InputError(f"a run folder cannot record {repr(data)[:300]}: {error}.") from error

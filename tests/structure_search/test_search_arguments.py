@@ -219,20 +219,20 @@ def test_entries_held_out_must_not_be_fitted() -> None:
 
 
 def test_random_starts_follow_a_start_that_ends_far_off() -> None:
-    ring = tnet.tensor_ring((5, 5, 5), 3)
+    ring = tnet.tensor_ring((4, 4, 4, 4), 3)
     x = np.array(tnet.contract(tnet.random_network(ring, rng=np.random.default_rng(0))))
-    x[0, 0, 0] = np.nan
+    x[0, 0, 0, 0] = np.nan
     given = {"modes": None, "start": None, "mask": None, "held_out": None, "ridge": 0.0, "seed": 7}
     task = read_task(x, **given)
     better = 0
-    for seed in range(5):
+    for seed in range(4):
         poor = tnet.random_network(ring, rng=np.random.default_rng(seed))
-        job = {"structure": ring, "start": poor, "sweeps": 4, "stream": (1, seed)}
-        once = run_job(task, FitJob(restarts=0, enough=1e-6, **job))
-        more = run_job(task, FitJob(restarts=5, enough=1e-6, **job))
-        near = run_job(task, FitJob(restarts=5, enough=once.error, **job))
-        assert 1e-6 < more.error <= once.error
-        assert more.sweeps == once.sweeps + 5 * 4
+        job = {"structure": ring, "start": poor, "sweeps": 3, "stream": (1, seed)}
+        once = run_job(task, FitJob(restarts=0, enough=1e-9, **job))
+        more = run_job(task, FitJob(restarts=5, enough=1e-9, **job))
+        near = run_job(task, FitJob(restarts=5, enough=min(once.error, 0.9), **job))
+        assert more.error <= once.error
+        assert more.sweeps > once.sweeps == 3
         assert near.sweeps <= once.sweeps
         better += more.error < once.error
     assert better
