@@ -230,7 +230,8 @@ def cuts_of(
 ) -> tuple[Cut, ...]:
     """Return the cuts that a graph allows: the modes on one side, and the legs cut.
 
-    A cut has one set of legs for every placement of the nodes without modes.
+    A cut has one set of legs for every placement of the nodes without modes. Of graphs with more
+    than nine nodes with modes, those around one node and around two that are joined.
     """
     holders: dict[str, list[str]] = {}
     for node, legs in nodes:
@@ -244,7 +245,11 @@ def cuts_of(
         return ()
     inner = [(leg, frozenset(held)) for leg, held in holders.items() if len(held) > 1]
     found = []
-    for side in _sides(bodies, len(bodies) // 2 if len(bodies) <= ALL_CUTS_UP_TO else 1):
+    sides = list(_sides(bodies, len(bodies) // 2 if len(bodies) <= ALL_CUTS_UP_TO else 1))
+    if len(bodies) > ALL_CUTS_UP_TO:  # and around every two that are joined
+        ends = (frozenset(node for node in held if own[node]) for _, held in inner)
+        sides += dict.fromkeys(pair for pair in ends if len(pair) == 2)
+    for side in sides:
         across = set()
         for chosen in itertools.product((False, True), repeat=len(hubs)):
             one = side | {hub for hub, taken in zip(hubs, chosen, strict=True) if taken}

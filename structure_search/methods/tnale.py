@@ -54,7 +54,7 @@ class TnALE(AbstractMethod):
     is no worse than the centre, it becomes the centre; otherwise the next trip starts from a
     perturbation, all variables but the first drawn from their neighbourhoods. A trip also ends
     when M of its steps have returned to the centre, and a perturbation follows. What
-    was found for the point where a step begins is never forgotten in the step.
+    was found for the point where a step begins is never forgotten in the step; of equals it wins.
 
     In the first `initial_trips` trips neighbourhoods are wider and only three values of a rank
     are evaluated; squared errors in between are interpolated linearly. What is then believed of
@@ -81,7 +81,8 @@ class TnALE(AbstractMethod):
         Exchanges of two modes tried in a step: None for all, otherwise so many, drawn at random;
         0 keeps the arrangement (TN-RS). Of no effect for `Template.FULL`.
     radius, initial_radius
-        Of the neighbourhoods of ranks; in the first trips.
+        Of the neighbourhoods of ranks; in the first trips. With both 0 the ranks stay those of
+        the start, and only the modes move.
     initial_trips
         Trips with interpolation.
     repeats
@@ -135,8 +136,8 @@ class TnALE(AbstractMethod):
 
     def __post_init__(self) -> None:
         counts = {
-            "radius": 1,
-            "initial_radius": 1,
+            "radius": 0,
+            "initial_radius": 0,
             "initial_trips": 0,
             "repeats": 1,
             "patience": 1,

@@ -30,8 +30,7 @@ class Limits:
         Most parameters.
     max_memory
         Most bytes that contracting the network to its full tensor allocates at its peak, the
-        result included and the nodes not, by the contraction planner: a number or text
-        ("64MiB").
+        result included and the nodes not, by a plan made for that: a number or text ("64MiB").
     dtype
         Of the entries, for `max_memory`.
 
@@ -98,7 +97,8 @@ def largest_degree(structure: Structure) -> int:
 def peak_size(structure: Structure) -> int:
     """Return the most entries alive at once when a network is contracted to its full tensor.
 
-    The nodes themselves are not counted. The plan is made for few flops.
+    The nodes themselves are not counted. The plan is made for that number to be small; smaller
+    ranks need not make it smaller, since the order of the legs counts as well.
 
     Examples
     --------
@@ -106,4 +106,4 @@ def peak_size(structure: Structure) -> int:
     >>> peak_size(tnet.tensor_train((4, 5), 2))
     20
     """
-    return contraction.plan(structure.spec(), objective="flops").peak_size
+    return contraction.plan(structure.spec(), objective="size").peak_size

@@ -18,6 +18,7 @@ from structure_search.space.templates import Template, completed, template_graph
 from tnet.structure import Structure
 
 Value: TypeAlias = "int | tuple[str, ...]"
+DRAWS = 100  # of one sample that keeps to the limits
 
 
 class Arrangement(Enum):
@@ -175,13 +176,24 @@ class SearchSpace:
 
         With probability `absent` a rank is the lowest one, otherwise it is uniform: over the
         whole range, or, if `absent` is above zero, over the rest of it. Ranks of a draw
-        that breaks the limits are lowered one by one, the largest first.
+        that breaks the limits are lowered one by one, the largest first; where even the lowest
+        ones break them, another is drawn.
 
         Raises
         ------
         InputError
-            Not even the lowest ranks keep to the limits.
+            None of many draws keeps to the limits.
         """
+        for _ in range(DRAWS):
+            state = self._lowered(self._drawn(rng, absent))
+            if state is not None:
+                return state
+        raise InputError(
+            f"no ranks from {self.lowest} on were found that keep to {self.limits}; widen the "
+            "limits."
+        )
+
+    def _drawn(self, rng: np.random.Generator, absent: float) -> State:
         low = min(self.lowest + (absent > 0.0), self.highest)
         ranks = [
             self.lowest if absent > 0.0 and rng.random() < absent else self._rank(rng, low)
@@ -190,22 +202,14 @@ class SearchSpace:
         modes = self.places
         if len(self.variables) > len(self.bonds):
             modes = tuple(modes[k] for k in rng.permutation(len(modes)))
-        return self.lowered(State(tuple(ranks), modes))
+        return State(tuple(ranks), modes)
 
-    def lowered(self, state: State) -> State:
-        """Return the state with ranks lowered, the largest first, until it keeps to the limits.
-
-        Raises
-        ------
-        InputError
-            Not even the lowest ranks keep to them.
-        """
+    def _lowered(self, state: State) -> State | None:
+        """Return the state with ranks lowered, the largest first, until it keeps to the limits."""
         while not self.allows(state):
             ranks = state.ranks
             if not ranks or max(ranks) == self.lowest:
-                raise InputError(
-                    f"no ranks from {self.lowest} on keep to {self.limits}; widen the limits."
-                )
+                return None
             widest = ranks.index(max(ranks))
             state = self.changed(state, widest, ranks[widest] - 1)
         return state

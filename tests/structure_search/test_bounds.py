@@ -88,6 +88,20 @@ def test_exact_values_of_narrow_sides(shape, rank, imaginary) -> None:
         np.testing.assert_allclose(found * np.linalg.norm(x), exact, atol=1e-13 * exact[0])
 
 
+def test_bounds_of_many_modes_see_pairs_that_are_joined() -> None:
+    rng = np.random.default_rng(0)
+    train = tnet.tensor_train((2,) * 11, 2)
+    x = np.asarray(tnet.contract(tnet.random_network(train, rng=rng)))
+    spectra = spectra_of(x, train.modes)
+    assert spectra.bound(train) <= 1e-6
+    thin = train.resized({"g5-g6": 1})  # two bond values leave x4 and x5, or x6 and x7
+    assert spectra.bound(thin) == max(
+        spectra.tails(pair)[2] for pair in (("x4", "x5"), ("x6", "x7"))
+    )
+    fit = tnet.fit(x, thin, rng=rng, options=tnet.ALS(restarts=1, probe=5, polish=0))
+    assert 0.01 < spectra.bound(thin) <= fit.error
+
+
 @given(graphs(), seeds)
 def test_reducing_loses_no_tensor(structure, seed) -> None:
     """What the structure can hold, the reduced one can hold as well, and not the other way."""
