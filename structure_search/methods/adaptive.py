@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias, final
+from typing import final
 
 from contraction.truncation import check_rank
-from structure_search.methods.adaptive_stages import Best, side_by_side
-from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
+from structure_search.methods.adaptive_stages import Best, one, side_by_side
+from structure_search.methods.adaptive_walk import Walk
+from structure_search.methods.base import AbstractMethod, Problem, Proposal, Proposals
 from structure_search.methods.cut_rank import CutRank
-from structure_search.methods.cut_rank_levels import levels, violated
-from structure_search.methods.greedy import Greedy
+from structure_search.methods.cut_rank_levels import levels
+from structure_search.methods.cut_rank_table import CLOSE, structure_cuts
+from structure_search.methods.greedy import Greedy, isolated
+from structure_search.methods.growth import Limits
 from structure_search.methods.tree_search import TreeSearch
-from structure_search.objectives import RelativeError
+from structure_search.objectives import Custom, RelativeError, WeightedError
 
-Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], None]
+MANY_MODES = 6  # from here graphs with loops beat trees so often that growth comes first
+NEXT_TO_NOTHING = 1e-3  # what an error may add to a weighted sum and count as none
 
 
 @final
@@ -26,8 +30,15 @@ class Adaptive(AbstractMethod):
     Where every entry is known and an error is allowed, the ranks of all cuts come first
     (`CutRank`): if some network agrees with them and is within the tolerance, the data are
     explained, and only smaller ranks are tried then. Otherwise the best trees (`TreeSearch`)
-    and greedy growth (`Greedy`) go on side by side, and what is best is lowered, exchanged and
-    divided until nothing more is gained. With missing entries or a loss, growth decides alone.
+    and greedy growth (`Greedy`) go on side by side (from six modes growth comes first), and what
+    is best is lowered, exchanged and divided until nothing more is gained.
+
+    Where size has a price (`WeightedError`, `Custom`) a walk begins at rank one: what every bond
+    would gain with one more value, or lose with one less, is worked out without a fit, and the
+    best few bonds at once, and the best exchanges, are fitted side by side for a few sweeps from
+    the present network. It ends where a round of such steps, and sweeps after it, gain nothing.
+
+    Where entries are missing, growth decides alone.
 
     Parameters
     ----------
@@ -67,6 +78,9 @@ class Adaptive(AbstractMethod):
         free = self.max_rank is None and self.max_degree is None
         greedy = Greedy(max_rank=self.max_rank, max_degree=self.max_degree)
         goal = problem.objective
+        if isinstance(goal, WeightedError | Custom):
+            yield from self._priced(problem, best, free=free and problem.task.complete)
+            return
         if not (problem.task.complete and free):
             yield from best.of(greedy.propose(problem))
             return
@@ -74,20 +88,63 @@ class Adaptive(AbstractMethod):
             yield from best.of(CutRank().propose(problem))
             if _explained(problem, best):
                 return
-        if isinstance(goal, RelativeError) or goal.cap is not None:
-            trees = best.of(TreeSearch().propose(problem))
-            yield from side_by_side([trees, best.of(greedy.propose(problem))])
-            if best.answer is not None:
-                last = replace(problem, start=best.answer.evaluation.structure)
-                yield from best.of(greedy.propose(last))
+        growth = best.of(greedy.propose(problem))
+        if not (goal.cap or goal.enough > 0.0):  # trees alone need either
+            yield from growth
             return
-        yield from best.of(greedy.propose(problem))
+        trees = best.of(TreeSearch().propose(problem))
+        if len(problem.modes) >= MANY_MODES:
+            yield from growth
+            yield from trees
+        else:
+            yield from side_by_side([trees, growth])
+        if best.answer is not None:
+            last = replace(problem, start=best.answer.evaluation.structure)
+            yield from best.of(greedy.propose(last))
+
+    def _priced(self, problem: Problem, best: Best, *, free: bool) -> Proposals:
+        """Yield what the cuts show, a walk, and the trees that are as near as where it ended."""
+        goal = problem.objective
+        limits = Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)
+        begin = problem.start or isolated(problem)
+        yield from best.of(one(Proposal(structure=begin, sweeps=20, restarts=1, label="start")))
+        if free and isinstance(goal, WeightedError):
+            tol = min(0.5, math.sqrt(NEXT_TO_NOTHING / goal.weight))
+            if _deficient(problem, tol):
+                near = replace(problem, objective=RelativeError(tol=tol))
+                yield from best.of(CutRank().propose(near))
+        if best.answer is None:
+            return
+        walk = best.of(Walk(problem, limits).run(best.answer))
+        if len(problem.modes) >= MANY_MODES:
+            yield from walk
+            return
+        greedy = Greedy(max_rank=self.max_rank, max_degree=self.max_degree)
+        yield from side_by_side([walk, best.of(greedy.propose(problem))])
+        if free and 0.0 < best.answer.error < 1.0:
+            near = replace(problem, objective=RelativeError(tol=best.answer.error))
+            yield from best.of(TreeSearch().propose(near))
+
+
+def _deficient(problem: Problem, tol: float) -> bool:
+    """Tell whether a cut of the data has at most half its full rank above the noise they show."""
+    shown = next(levels(problem.spectra, problem.modes, tol))
+    total = math.prod(shown.sizes)
+    for side, most in shown.most.items():
+        rows = math.prod(size for n, size in enumerate(shown.sizes) if side >> n & 1)
+        if 2 * most <= min(rows, total // rows):
+            return True
+    return False
 
 
 def _explained(problem: Problem, best: Best) -> bool:
-    """Tell whether the best network agrees with the ranks that the data show, and fits."""
+    """Tell whether the best network has just the ranks that the data show across all cuts."""
     goal, found = problem.objective, best.answer
     if found is None or found.error > goal.enough:
         return False
+    structure = found.evaluation.structure
+    if 2 * structure.num_params > math.prod(problem.modes.values()):
+        return False
     shown = next(levels(problem.spectra, problem.modes, goal.enough))
-    return violated(found.evaluation.structure, shown) == 0
+    cuts = structure_cuts(structure.permuted(tuple(problem.modes)), shown.most)
+    return all(abs(cuts[side] - math.log(most)) <= CLOSE for side, most in shown.most.items())

@@ -76,3 +76,8 @@ def side_by_side(stages: Sequence[Stage]) -> Stage:
     finally:
         for stage in stages:
             stage.close()
+
+
+def one(proposal: Proposal) -> Stage:
+    """Yield one proposal."""
+    yield [proposal]
