@@ -188,7 +188,8 @@ class Seat:
             self._pipe, other = context.Pipe()
             with other:  # which the worker alone shall hold, so that its end is seen
                 args = (other, os.getpid(), self._order.path.parent)
-                worker = context.Process(target=serve, args=args, env=ONE_THREAD)
+                # as a daemon, for an interrupt may come before `close` has ended it
+                worker = context.Process(target=serve, args=args, env=ONE_THREAD, daemon=True)
                 worker.start()
             self._process = worker
         self._pipe.send_bytes(dumps(self._order))  # functions of the user's script, too
