@@ -50,6 +50,7 @@ class Target:
     scale: float = field(init=False)  # fits work on x / scale, whose squares are in range
     _copies: dict[tuple[int, ...], Array] = field(init=False, repr=False)
     _balanced: dict[float, tuple[Target, Balanced]] = field(init=False, repr=False)
+    single: Target | None = field(init=False, repr=False, default=None)  # see `tnet.als.mixed`
 
     def __post_init__(self) -> None:
         x = arrays_.as_array(self.x, what="x")

@@ -9,7 +9,9 @@ chosen decides the cost of a sweep and nothing else (Kaya and Robert, SIAM J. Sc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tnet.structure import Structure
 
@@ -61,6 +63,21 @@ def dimension_tree(structure: Structure, entries: int = 0) -> DimensionTree:
     return tree
 
 
+V = TypeVar("V")
+
+
+class _Memo(dict[int, V]):
+    """Values of a function of a node set, found when first asked for."""
+
+    def __init__(self, function: Callable[[int], V]) -> None:
+        super().__init__()
+        self.function = function
+
+    def __missing__(self, nodes: int) -> V:
+        found = self[nodes] = self.function(nodes)
+        return found
+
+
 class _Costs:
     """Sizes of node sets (bit masks) and the cost of one visit."""
 
@@ -78,49 +95,44 @@ class _Costs:
             for leg, holders in structure.holders.items()
             if len(holders) > 1
         ]
-        self.modes_memo: dict[int, float] = {}
-        self.cut_memo: dict[int, float] = {}
-        self.parts_memo: dict[int, list[int]] = {}
+        self.modes = _Memo(self._modes)
+        self.cut = _Memo(self._cut)
+        self.parts = _Memo(self._parts)
         self.first_mode = [
             min((structure.modes.index(x) for x in legs if x in open_legs), default=len(open_legs))
             for _, legs in structure.nodes
         ]
 
-    def modes(self, nodes: int) -> float:
+    def _modes(self, nodes: int) -> float:
         """Return the number of entries the modes of `nodes` span."""
-        if nodes not in self.modes_memo:
-            own = (self.own[k] for k in range(nodes.bit_length()) if nodes >> k & 1)
-            self.modes_memo[nodes] = math.prod(own)
-        return self.modes_memo[nodes]
+        return math.prod(self.own[k] for k in range(nodes.bit_length()) if nodes >> k & 1)
 
-    def cut(self, nodes: int) -> float:
+    def _cut(self, nodes: int) -> float:
         """Return the product of the ranks that leave `nodes`."""
-        if nodes not in self.cut_memo:
-            rest = self.full ^ nodes
-            crossing = (size for held, size in self.shared if held & nodes and held & rest)
-            self.cut_memo[nodes] = math.prod(crossing)
-        return self.cut_memo[nodes]
+        out = 1.0
+        for held, size in self.shared:
+            if held & nodes and held & ~nodes:
+                out *= size
+        return out
 
-    def parts(self, nodes: int) -> list[int]:
+    def _parts(self, nodes: int) -> list[int]:
         """Return the connected parts of everything outside `nodes`."""
-        if nodes not in self.parts_memo:
-            rest = self.full ^ nodes
-            found = []
-            while rest:
-                part, grown = 0, rest & -rest
-                while grown != part:
-                    part = grown
-                    for held, _ in self.shared:
-                        if held & part:
-                            grown |= held & ~nodes
-                found.append(part)
-                rest &= ~part
-            self.parts_memo[nodes] = found
-        return self.parts_memo[nodes]
+        rest = self.full ^ nodes
+        found = []
+        while rest:
+            part, grown = 0, rest & -rest
+            while grown != part:
+                part = grown
+                for held, _ in self.shared:
+                    if held & part:
+                        grown |= held & ~nodes
+            found.append(part)
+            rest &= ~part
+        return found
 
     def below(self, part: int) -> float:
         """Return the size of the auxiliary leg that stands for a part outside."""
-        return min(self.cut(part), self.modes(part))
+        return min(self.cut[part], self.modes[part])
 
     def visit(self, nodes: int, child: int) -> float:
         """Return the cost of going from `nodes` to `child`, contracting the other nodes.
@@ -128,13 +140,13 @@ class _Costs:
         Parts that hang together only through `child` are projected one by one.
         """
         other = nodes ^ child
-        standing = {part: self.below(part) for part in self.parts(nodes)}
-        size = self.modes(nodes) * math.prod(standing.values())
+        standing = {part: self.below(part) for part in self.parts[nodes]}
+        size = self.modes[nodes] * math.prod(standing.values())
         leaf = child & (child - 1) == 0
         cost = VISIT
-        for part in self.parts(child):
+        for part in self.parts[child]:
             mine = part & other
-            rows, columns = self.modes(mine), self.cut(part)
+            rows, columns = self.modes[mine], self.cut[part]
             for outside, below in standing.items():
                 if outside & part:
                     rows *= below
@@ -176,9 +188,9 @@ class _EntryCosts(_Costs):
         for held, size in self.shared:
             if (held & other and held & ~other) or (held & nodes and held & outside):
                 joint *= size
-        columns = self.cut(child)
+        columns = self.cut[child]
         solve = 0.0 if child & (child - 1) else self.entries * columns**2 + columns**3
-        table = min(self.modes(other), self.entries) * self.cut(other)
+        table = min(self.modes[other], self.entries) * self.cut[other]
         return VISIT + 2.0 * (self.entries * joint + table) + solve
 
 
@@ -206,12 +218,12 @@ def _exact_splits(costs: _Costs, count: int) -> Splits:
 
 def _small_cut_order(costs: _Costs, count: int) -> list[int]:
     """Put nodes one after the other so that the cut behind the last one stays small."""
-    inner = min(range(count), key=lambda k: (costs.cut(1 << k), k))
+    inner = min(range(count), key=lambda k: (costs.cut[1 << k], k))
     order, taken = [inner], 1 << inner
     while len(order) < count:
         rest = [k for k in range(count) if not taken >> k & 1]
         near = [k for k in rest if any(h & taken and h >> k & 1 for h, _ in costs.shared)] or rest
-        step = min(near, key=lambda k: (costs.cut(taken | 1 << k), k))
+        step = min(near, key=lambda k: (costs.cut[taken | 1 << k], k))
         order.append(step)
         taken |= 1 << step
     return order

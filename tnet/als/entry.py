@@ -23,6 +23,7 @@ from tnet.als.entries import Entries, checked_mask, observed
 from tnet.als.local import local_fit
 from tnet.als.masked import masked_problem
 from tnet.als.memory_need import check_memory
+from tnet.als.mixed import dense_race
 from tnet.als.options import ALS, FirstStart, Fit, FitOutcome
 from tnet.als.race import Problem, Race, Run, race
 from tnet.als.ridge import Choice, chosen_ridge, prediction_error
@@ -94,6 +95,10 @@ def fit(
     QR as the fall-back, so the error never rises. The first start is the decomposition of a
     spanning tree, so on a tree the error of `decompose` is never exceeded.
 
+    Sweeps of more than 1e9 operations run in single precision, with normal equations in double,
+    until they gain no more or the error is below 1e-3; from there they go on in the precision
+    of the data. The error reported is measured in that precision.
+
     Random starts on tensors of up to two million entries are fitted to balanced data first: each
     mode multiplied by a small negative power of its Gram matrix, which changes neither graph nor
     ranks and is undone exactly. Positive data, one large term and little else, are thereby found
@@ -143,7 +148,7 @@ def fit(
         most = options.restarts if start is None else 1
         if start is None and options.first is FirstStart.DECOMPOSED:
             start = _decomposed(data, structure)
-        done = race(problem, _starts(problem, start, rng), options, rng, most)
+        done = dense_race(problem, _starts(problem, start, rng), options, rng, most)
         return _fit(problem, done, begun, None, 0.0)
     choice = Choice(options.ridge or 0.0, None, 0)
     if options.ridge is None:
@@ -202,7 +207,9 @@ def _starts(problem: Problem, start: Network | None, rng: np.random.Generator) -
         return []
     _check_start(problem.like, start)
     net = carried_over(start, problem.structure, rng=rng)
-    cores = problem.cores(net if problem.scale == 1.0 else net * (1.0 / problem.scale))
+    if problem.scale != 1.0:
+        net = Network(problem.structure, balanced(dict(net.arrays), 1.0 / problem.scale))
+    cores = problem.cores(net)
     return [Run(cores, problem.progress(cores, problem.measure(cores)))]
 
 

@@ -104,16 +104,17 @@ def _pair_steps(
 ) -> tuple[list[PairStep], Labels, tuple[float, float]]:
     """Return the steps to an array of the labels in `place`, their order, flops and moves."""
     order = _pair_order(tuple(map(frozenset, inputs)), frozenset(place), sizes)
+    ranks = _ranks(inputs, order, place)
     held: list[Labels] = list(inputs)
     alive = list(range(len(inputs)))
     steps = []
     flops = moved = 0.0
-    for left, right in order:
+    for number, (left, right) in enumerate(order):
         alive = [k for k in alive if k not in (left, right)]
         kept = set(place).union(*(held[k] for k in alive))
         if _out_of_order(held[left], held[right], place):
             left, right = right, left
-        step, labels, cost = _pair_step(left, right, held, kept, sizes)
+        step, labels, cost = _pair_step(left, right, held, kept, ranks[number], sizes)
         steps.append(step)
         flops += cost
         alive.append(len(held))
@@ -122,8 +123,49 @@ def _pair_steps(
     return steps, held[-1], (flops, moved)
 
 
+def _ranks(
+    inputs: Sequence[Labels], order: Sequence[tuple[int, int]], place: Mapping[str, int]
+) -> list[dict[str, int]]:
+    """Return for the result of each step in what order its labels are wanted later.
+
+    Labels that go the same way at every later step stand together: then a permutation moves
+    long runs, and what has to be reordered is reordered where arrays are small.
+    """
+    count = len(inputs)
+    consumer = {k: (number, pair) for number, pair in enumerate(order) for k in pair}
+    sets = [set(x) for x in inputs]
+    alive = set(range(count))
+    for left, right in order:
+        alive -= {left, right}
+        kept = set(place).union(*(sets[k] for k in alive))
+        alive.add(len(sets))
+        sets.append((sets[left] | sets[right]) & kept)
+    ranks: list[dict[str, int]] = [{} for _ in order]
+    for number in reversed(range(len(order))):
+        mine = sets[count + number]
+        if count + number not in consumer:
+            ranks[number] = {x: place[x] for x in mine}
+            continue
+        later, (left, right) = consumer[count + number]
+        other = sets[right if left == count + number else left]
+        after, following = sets[count + later], ranks[later]
+        # (shared and kept, only ours, summed), and where they go from there
+        found = {
+            x: (2 * (x not in after) + (x not in other and x in after), following.get(x, 0))
+            for x in mine
+        }
+        numbered = {key: k for k, key in enumerate(sorted(set(found.values())))}
+        ranks[number] = {x: numbered[key] for x, key in found.items()}
+    return ranks
+
+
 def _pair_step(
-    left: int, right: int, held: Sequence[Labels], kept: set[str], sizes: Mapping[str, int]
+    left: int,
+    right: int,
+    held: Sequence[Labels],
+    kept: set[str],
+    rank: Mapping[str, int],
+    sizes: Mapping[str, int],
 ) -> tuple[PairStep, Labels, float]:
     a, b = held[left], held[right]
     # shared labels in the order of the larger operand, which is the dearer one to copy
@@ -131,8 +173,8 @@ def _pair_step(
     shared = tuple(x for x in larger if x in a and x in b)
     batch = tuple(x for x in shared if x in kept)
     summed = tuple(x for x in shared if x not in kept)
-    mine = tuple(x for x in a if x not in b)
-    other = tuple(x for x in b if x not in a)
+    mine = tuple(sorted((x for x in a if x not in b), key=rank.__getitem__))
+    other = tuple(sorted((x for x in b if x not in a), key=rank.__getitem__))
     dims = [_size(part, sizes) for part in (batch, mine, summed, other)]
     n_batch, n_mine, n_summed, n_other = dims
     labels = batch + mine + other
@@ -226,6 +268,19 @@ def _best_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int])
     return pairs
 
 
+class _Products(dict[int, float]):
+    """Products of subsets of `values`, made when asked for."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        super().__init__({0: 1.0})
+        self.values_ = values
+
+    def __missing__(self, subset: int) -> float:
+        low = subset & -subset
+        found = self[subset] = self[subset ^ low] * self.values_[low.bit_length() - 1]
+        return found
+
+
 def _subset_legs(
     inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]
 ) -> tuple[list[int], Callable[[int], float]]:
@@ -239,15 +294,13 @@ def _subset_legs(
         low = s & -s
         union[s] = union[s ^ low] | masks[low.bit_length() - 1]
     kept = sum(bit[x] for x in output)
-    memo: dict[int, float] = {0: 1.0}
+    half = len(names) // 2
+    low = (1 << half) - 1
+    values = [float(abs(sizes[x])) for x in names]
+    first, second = _Products(values[:half]), _Products(values[half:])
 
     def weight(legs: int) -> float:
-        found = memo.get(legs)
-        if found is None:
-            low = legs & -legs
-            found = weight(legs ^ low) * abs(sizes[names[low.bit_length() - 1]])
-            memo[legs] = found
-        return found
+        return first[legs & low] * second[legs >> half]
 
     return [union[s] & (kept | union[full ^ s]) for s in range(full + 1)], weight
 

@@ -124,7 +124,7 @@ def _grown(
     x = x.reshape((*x.shape, *(1 for _ in fresh)))
     legs = [*legs, *fresh]
     x = transposed(x, tuple(legs.index(leg) for leg in wanted))
-    size = float(xp.linalg.vector_norm(x)) / max(1.0, math.sqrt(math.prod(x.shape)))
+    size = safe_norm(x) / max(1.0, math.sqrt(math.prod(x.shape)))
     for axis, leg in enumerate(wanted):
         more = structure.size[leg] - int(x.shape[axis])
         if more <= 0:
@@ -176,9 +176,24 @@ def balanced(arrays: dict[str, Array], scale: float) -> dict[str, Array]:
     """
     logs = {}
     for node, x in arrays.items():
-        norm = float(namespace(x).linalg.vector_norm(x))
+        norm = safe_norm(x)
         if norm == 0.0 or not np.isfinite(norm):
             return arrays  # the network is zero
         logs[node] = np.log(norm)
     mean = (sum(logs.values()) + np.log(scale)) / len(arrays)
-    return {node: x * float(np.exp(mean - logs[node])) for node, x in arrays.items()}
+    # two steps, because the factor itself may be out of range
+    return {
+        node: x
+        * float(np.exp((mean - logs[node]) / 2.0))
+        * float(np.exp((mean - logs[node]) / 2.0))
+        for node, x in arrays.items()
+    }
+
+
+def safe_norm(x: Any) -> float:
+    """Return the Frobenius norm, also of numbers whose squares are out of range."""
+    xp = namespace(x)
+    largest = float(xp.max(xp.abs(x)))
+    if 1e-15 < largest < 1e15 or largest == 0.0 or not math.isfinite(largest):
+        return float(xp.linalg.vector_norm(x))
+    return largest * float(xp.linalg.vector_norm(x / largest))
