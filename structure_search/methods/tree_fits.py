@@ -118,7 +118,7 @@ def _affordable(structure: Structure, sweeps: int) -> int:
     """Return how many of some sweeps may be done; a few are of no use."""
     if most_columns(structure) > COLUMNS:
         return 0
-    most = int(FLOPS / tnet.planned_flops(structure))
+    most = int(FLOPS / max(1.0, tnet.planned_flops(structure)))  # one node takes none
     return min(sweeps, most) if most >= LEAST_SWEEPS else 0
 
 
