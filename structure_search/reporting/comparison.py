@@ -17,8 +17,10 @@ from contraction.arrays import as_array
 from contraction.errors import CheckpointError, InputError, MemoryBudgetError
 from contraction.folder_lock import run_lock
 from structure_search.journal import RunRecord, read_run, write_baselines
+from structure_search.reporting.completions import completions, task_again
 from structure_search.reporting.figures import best_of
 from structure_search.reporting.fixed_formats import CP_SECONDS, FixedFormat, fixed_formats
+from structure_search.reporting.report_parts import task_of
 from structure_search.reporting.residuals import read_residuals, write_residuals
 from structure_search.run_folder import fingerprint
 
@@ -36,11 +38,19 @@ def level_of(run: RunRecord) -> float:
 
 def is_compared(run: RunRecord) -> bool:
     """Tell whether the folder holds the comparison for its goal and its best network."""
+    level = level_of(run)
+    if completes(run):
+        at = run.metrics.get("index")
+        return bool(run.baselines) and all(row.get("beside") == at for row in run.baselines)
     known = read_residuals(run.folder)
     if known is None or known.index != run.metrics.get("index"):
         return False
-    level = level_of(run)
     return bool(run.baselines) and all(row.get("tol") == level for row in run.baselines)
+
+
+def completes(run: RunRecord) -> bool:
+    """Tell whether entries are missing: then formats of equal size stand beside each other."""
+    return task_of(run).get("name") == "completion"
 
 
 def require_comparable(run: RunRecord) -> None:
@@ -55,9 +65,11 @@ def require_comparable(run: RunRecord) -> None:
     """
     if best_of(run) is None or run.network_path is None:
         raise InputError("no network has been fitted yet.")
-    task = (run.config.get("input") or {}).get("task") or {}
-    if task.get("name", "decomposition") != "decomposition":
-        raise InputError("entries are missing, and the fixed formats need all of them.")
+    task = task_of(run)
+    if task.get("name", "decomposition") not in ("decomposition", "completion"):
+        raise InputError("a loss was searched for; fixed formats stand beside data alone.")
+    if task.get("held_out") == "given":
+        raise InputError("the held-out entries were given one by one, and are not in the folder.")
     entries = math.prod(run.shape)
     if entries > LARGEST:
         raise MemoryBudgetError(f"the data have {entries:,} entries, at most {LARGEST:,} are.")
@@ -98,6 +110,9 @@ def compare(
         run = read_run(folder)
         require_comparable(run)
         assert run.network_path is not None
+        if completes(run):
+            write_baselines(run.folder, _beside_completion(run, x, show))
+            return
         data = as_array(x, what="the data")
         if fingerprint(data) != run.config["input"]["sha256"]:
             raise CheckpointError("the data are not those of the run.")
@@ -111,3 +126,20 @@ def compare(
         net = tnet.load(run.network_path)
         write_residuals(run.folder, net, data, index=int(run.metrics["index"]))
         write_baselines(run.folder, rows)  # last: with them the comparison is complete
+
+
+def _beside_completion(
+    run: RunRecord, x: Any, show: Callable[[FixedFormat], None] | None
+) -> list[dict[str, Any]]:
+    """Fit fixed formats of the size of the best network to the same entries; return rows."""
+    best = best_of(run)
+    assert best is not None
+    task = task_again(run, x)
+    if task.fingerprint() != run.config["input"]["sha256"]:
+        raise CheckpointError("the data are not those of the run.")
+    rows = []
+    for fixed in completions(task, best, tol=level_of(run)):
+        rows.append({**fixed.to_dict(), "beside": int(run.metrics["index"])})
+        if show is not None:
+            show(fixed)
+    return rows

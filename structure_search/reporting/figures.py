@@ -179,7 +179,8 @@ def fixed_name(row: Mapping[str, Any]) -> str:
     >>> fixed_name({"name": "CP", "met": False})
     'CP (misses)'
     """
-    return str(row["name"]) if row.get("met", True) else f"{row['name']} (misses)"
+    reached = row.get("met", True) or "beside" in row  # beside a completion sizes are equal
+    return str(row["name"]) if reached else f"{row['name']} (misses)"
 
 
 def _front(tried: Sequence[Evaluation]) -> list[tuple[float, float]]:

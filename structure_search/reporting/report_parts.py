@@ -125,6 +125,7 @@ def evaluator_section(run: RunRecord) -> str:
         "fit": "fitted",
         "exact": "factorised directly",
         "cache": "known already",
+        "inherited": "answered by a smaller network within them",
         "bound": "ruled out by a bound, not fitted",
         "failed": "failed",
         "passed_over": "ruled out by a bound before they were asked for",

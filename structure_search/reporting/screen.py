@@ -18,7 +18,7 @@ from tnet.failures import message
 if TYPE_CHECKING:
     from structure_search.commands.finishing import Work
     from structure_search.journal import RunRecord
-    from structure_search.results import Candidate, Evaluation, Outcome, Result
+    from structure_search.results import Candidate, Counts, Evaluation, Outcome, Result
 
 MOST_NODES_DRAWN = 64
 
@@ -43,6 +43,26 @@ def counted(count: int, what: str) -> str:
     ('1 fit', '1,200 fits')
     """
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def how_answered(counts: Counts) -> str:
+    """Return how the evaluations of a search were answered; their numbers add up to all.
+
+    Examples
+    --------
+    >>> from structure_search import Counts
+    >>> how_answered(Counts(requested=5, fitted=1, cached=3, inherited=1))
+    '1 fit, 3 known, 1 inherited'
+    """
+    parts = [counted(counts.fitted, "fit")]
+    words = {
+        "known": counts.cached,
+        "inherited": counts.inherited,
+        "ruled out": counts.pruned,
+        "too large": counts.refused,
+        "failed": counts.failed,
+    }
+    return ", ".join([*parts, *(f"{count:,} {what}" for what, count in words.items() if count)])
 
 
 def bytes_of(goal: Mapping[str, Any], num_params: int) -> int:
@@ -159,8 +179,7 @@ def show_result(result: Result, goal: Mapping[str, Any], console: Console) -> No
         objective = best.num_params / best.dense_size + goal["weight"] * best.error**2
         console.out(f"value    {objective:.6g} = params/entries + {goal['weight']:g} error^2")
     console.out(
-        f"search   {counted(len(result.trace), 'evaluation')} ({counted(counts.fitted, 'fit')}, "
-        f"{counts.cached:,} known, {counts.pruned:,} ruled out, {counts.failed:,} failed), "
+        f"search   {counted(len(result.trace), 'evaluation')} ({how_answered(counts)}), "
         f"{format_seconds(result.seconds)}"
     )
     console.out(f"ended    {result.outcome.name}: {ENDED[result.outcome.name]}")
@@ -189,6 +208,11 @@ def show_comparison(run: RunRecord, console: Console) -> None:
         ],
     )
     rival = by_size(run.baselines)[0]
+    if "beside" in rival:
+        rival = min(run.baselines, key=lambda row: float(row["error"]))
+        if float(rival["error"]) < best.error:
+            console.out(f"\nA fixed format of this size predicts better: {rival['name']}.")
+        return
     if rival["met"] and rival["num_params"] < best.num_params:
         console.out(
             f"\nA fixed format wins here: {rival['name']}, {rival['num_params']:,} parameters. "

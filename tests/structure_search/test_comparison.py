@@ -9,9 +9,11 @@ import pytest
 import tnet
 from contraction.errors import CheckpointError, MemoryBudgetError, RunLockedError
 from contraction.folder_lock import run_lock
+from structure_search import RandomSearch, RelativeError, search
 from structure_search.journal import read_run, write_baselines
 from structure_search.reporting import comparison
 from structure_search.reporting.comparison import compare, is_compared, level_of
+from structure_search.reporting.completions import largest_within, task_again, tucker_within
 from structure_search.reporting.figures import slice_figure
 from structure_search.reporting.residuals import read_residuals
 from tnet.cli import main
@@ -136,3 +138,40 @@ def test_a_fixed_format_that_wins_is_named(searched, tmp_path, capsys):
     write_baselines(folder, rows)
     assert main(["report", str(folder)]) == 0
     assert f"wins here: CP, {best - 1}" in capsys.readouterr().out
+
+
+def test_beside_a_completion_stand_formats_of_its_size_on_the_same_entries(tmp_path):
+    rng = np.random.default_rng(0)
+    s = tnet.tensor_ring((6, 5, 6), 2)
+    x = np.asarray(tnet.contract(tnet.random_network(s, rng=rng)))
+    x[rng.random(x.shape) < 0.3] = np.nan
+    folder = tmp_path / "run"
+    found = search(
+        x, method=RandomSearch(samples=3, max_rank=3), objective=RelativeError(tol=0.3),
+        rng=np.random.default_rng(1), held_out=0.2, run=folder,
+    )  # fmt: skip
+    assert not comparison.is_compared(read_run(folder))
+    comparison.compare(folder, x)
+    run = read_run(folder)
+    assert comparison.is_compared(run)
+    assert {row["name"] for row in run.baselines} <= {"tensor train", "tensor ring", "Tucker", "CP"}
+    assert len(run.baselines) >= 2
+    task = task_again(run, x)
+    assert task.fingerprint() == run.config["input"]["sha256"]
+    for row in run.baselines:
+        assert row["num_params"] <= found.best.num_params
+        assert 0.0 < row["error"] < 2.0
+    comparison.compare(folder, x)
+    again = read_run(folder).baselines
+    assert [row["error"] for row in again] == [row["error"] for row in run.baselines]
+    with pytest.raises(CheckpointError, match="not those of the run"):
+        comparison.compare(folder, 2.0 * x)
+
+
+@pytest.mark.parametrize("most", [3, 15, 29, 200, 10**6])
+def test_a_format_of_a_size_is_the_largest_within_it(most):
+    modes = {"a": 4, "b": 5, "c": 6}
+    found = largest_within(tucker_within, modes, most)
+    sizes = [tucker_within(modes, rank).num_params for rank in range(1, 8)]
+    fitting = [size for size in sizes if size <= most]
+    assert (found.num_params if found else None) == max(fitting, default=None)

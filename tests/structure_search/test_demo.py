@@ -165,7 +165,10 @@ def test_tnet_report_writes_the_page_again(finished, tmp_path, capsys):
     again = (folder / "report.html").read_bytes()
     assert again.replace(bytes(folder), b"") == page.replace(bytes(finished), b"")
     assert (folder / "figures" / "network.svg").is_file()
-    assert main(["report", str(tmp_path)]) == 7
+    assert main(["report", str(tmp_path)]) == 2  # it holds a run, and is none
+    assert "holds 1 run" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path / "empty")]) == 7
     assert "run.json" in capsys.readouterr().err
 
 
