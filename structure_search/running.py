@@ -192,10 +192,13 @@ def resume(
     mask: Array | None = None,
     held_out: Array | Entries | None = None,
 ) -> Result:
-    """Go on with a run, also one that had finished, with the same or a wider goal.
+    """Go on with a run, also one that had finished, with the same goal or another one.
 
     The method is run again over the journalled answers, so a resumed run asks for the same
-    structures as one that was never stopped; no journalled evaluation is lost or repeated.
+    structures as one that was never stopped; no journalled evaluation is lost or repeated. Under
+    a tighter goal the fits that had ended because their error was enough go on from where they
+    ended, as new evaluations; under a wider one, structures that a bound had ruled out may be
+    fitted.
 
     Parameters
     ----------
