@@ -1,6 +1,6 @@
 """TnALE on planted rings: evaluations, fits and time, beside the published way of evaluating.
 
-pytest benchmarks/test_tnale.py --benchmark-only -o addopts="--import-mode=importlib"
+pytest benchmarks/test_tnale.py -s --benchmark-only -o addopts="--import-mode=importlib"
 
 The goal of a run is a structure with no more parameters than the planted one and a squared
 error below 1e-4 (the objective is params/dense + 200 * squared error). The ring of order six

@@ -60,6 +60,11 @@ class CutSpectra:
         self._bases: dict[tuple[int, ...], np.ndarray[Any, Any]] = {}  # of sides, in the core
         self.ruled_out = 0  # structures for which `rules_out` said yes
 
+    @property
+    def rounding(self) -> float:
+        """Relative rounding of one entry of the data, as they are stored."""
+        return float(eps(self._x))
+
     def tails(self, rows: Sequence[str]) -> Float | None:
         """Return the relative error of keeping k values, k = 0, 1, ..., for the cut around `rows`.
 

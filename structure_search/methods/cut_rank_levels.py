@@ -55,7 +55,12 @@ def noise_of(spectra: CutSpectra, modes: Mapping[str, int], sides: Sequence[int]
         gap = math.sqrt(total / len(values)) - math.sqrt(len(values))
         if gap >= 1.0:
             found = min(found, float(values[-1]) * math.sqrt(total) / gap)
-    return max(found, ROUNDING)
+    return max(found, least_noise(spectra))
+
+
+def least_noise(spectra: CutSpectra) -> float:
+    """Return the relative noise that data have at least: their rounding, which is not white."""
+    return max(ROUNDING, spectra.rounding)
 
 
 def sides_to_look_at(modes: Mapping[str, int]) -> list[int]:
@@ -79,8 +84,9 @@ def levels(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Iterato
     """
     sides = sides_to_look_at(modes)
     seen: list[Mapping[int, int]] = []
-    shown = min(noise_of(spectra, modes, sides), max(tol, ROUNDING))
-    for noise in [shown, *(max(part * tol, ROUNDING) for part in LEVELS)]:
+    floor = least_noise(spectra)
+    shown = min(noise_of(spectra, modes, sides), max(tol, floor))
+    for noise in [shown, *(max(part * tol, floor) for part in LEVELS)]:
         ranks = cut_ranks(spectra, modes, sides, tol=tol, noise=noise)
         if ranks.most not in seen:
             seen.append(ranks.most)
@@ -241,19 +247,19 @@ def cut_rank_start(
     check_tol(tol)
     check_rank(boxes, "boxes")
     budget = Budget(boxes)
-    dense = math.prod(modes.values())
+    sure = tree_within(spectra, modes, tol)
+    most = math.prod(modes.values()) if sure is None else sure.num_params
     for ranks in levels(spectra, modes, tol):
         tree = tree_of(spectra, ranks)
-        if tree is not None and violated(tree, ranks):
+        if tree is not None and (tree.num_params > most or violated(tree, ranks)):
             tree = None
-        cap = dense if tree is None else tree.num_params - 1
+        cap = most if tree is None else tree.num_params - 1
         found = next(graphs(ranks.exact, hubs=0, cap=cap, slack=0, budget=budget), None)
-        if found is not None or tree is not None:
-            return tree if found is None else found.structure  # type: ignore[return-value]
-    sure = tree_within(spectra, modes, tol)
-    if sure is not None:
-        return sure
-    return smallest_allowed(spectra, modes, tol, boxes=boxes)
+        if found is not None:
+            return found.structure
+        if tree is not None:
+            return tree
+    return sure or smallest_allowed(spectra, modes, tol, boxes=boxes)
 
 
 def smallest_allowed(

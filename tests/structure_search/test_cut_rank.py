@@ -324,6 +324,67 @@ def test_few_and_idle_modes(shape: tuple[int, ...]) -> None:
     assert found.best.error <= 1e-8
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128"])
+def test_other_dtypes(dtype: str) -> None:
+    ring = PLANTED["ring"]
+    rng = np.random.default_rng(4)
+    net = {n: rng.standard_normal(ring.node_shape(n)) for n in ring.node_names}
+    if dtype.startswith("complex"):
+        net = {n: a + 1j * rng.standard_normal(a.shape) for n, a in net.items()}
+    x = np.asarray(tnet.contract(tnet.Network(ring, net), ring.modes)).astype(dtype)
+    goal = RelativeError(tol=1e-3)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params == ring.num_params
+    assert found.best.error <= 1e-3
+
+
+def test_torch_data() -> None:
+    torch = pytest.importorskip("torch")
+    ring = PLANTED["ring"]
+    x = torch.from_numpy(planted(ring, 1))
+    goal = RelativeError(tol=1e-4)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params == ring.num_params
+    assert all(isinstance(array, torch.Tensor) for array in found.network.arrays.values())
+
+
+def test_noise_of_full_rank_alone_is_held_by_a_tree() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4, 3, 4))
+    goal = RelativeError(tol=1e-6)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.error <= 1e-6
+    assert found.best.num_params <= tnet.decompose(x, tnet.tensor_train, tol=1e-6).num_params
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (4,), (2, 3)])
+def test_zeros(shape: tuple[int, ...]) -> None:
+    goal = RelativeError(tol=1e-6)
+    found = search(np.zeros(shape), method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.error == 0.0
+    assert found.best.num_params == sum(shape)
+
+
+def test_a_matrix_has_its_rank() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 3)) @ rng.standard_normal((3, 12))
+    goal = RelativeError(tol=1e-10)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params == 9 * 3 + 3 * 12
+
+
+def test_a_tree_comes_right_after_the_first_graph_that_misses() -> None:
+    """Small modes: graphs with loops agree with all cuts of a tree, and do not hold it."""
+    rng = np.random.default_rng(100)
+    ranks = [int(r) for r in rng.integers(1, 5, size=6)]
+    modes = {f"x{k}": 3 for k in rng.permutation(6)}
+    ring = tnet.tensor_ring(modes, ranks).permuted([f"x{k}" for k in range(6)])
+    x = np.asarray(tnet.contract(tnet.random_network(ring, rng=rng)))
+    goal = RelativeError(tol=1e-4)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params <= 93
+    assert [e.error <= 1e-4 for e in found.trace[:2]] == [False, True]
+
+
 def test_two_modes_on_a_node_are_refused() -> None:
     s = tnet.Structure({"a": ("x", "y")}, {"x": 2, "y": 3})
     with pytest.raises(InputError, match="no node has two modes"):
