@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 import tnet
 from planted import triangle
 from tnet import ALS, Target, fit
-from tnet.als import grid_program, masked, race
+from tnet.als import grid_program, masked, mixed, race
 from tnet.als.dense import dense_problem
 from tnet.als.entries import observed
 from tnet.als.entry_program import compile_entry_program
@@ -203,6 +203,46 @@ def test_dense_graphs(benchmark, params, dtype):
     benchmark.extra_info["planned_gflops"] = tnet.planned_flops(structure) / 1e9
     benchmark.pedantic(problem.sweep, (cores,), rounds=5)
     assert ours < 2.0
+
+
+@pytest.mark.parametrize("params", [1872, 2512])
+def test_mixed_precision(benchmark, monkeypatch, params):
+    """Fifteen sweeps over a picture from one start: in mixed precision, and in double alone."""
+    structure, target = joined_at_random(params, 0), Target(picture())
+    start = tnet.random_network(structure, rng=np.random.default_rng(0))
+    options = ALS(probe=15, polish=0, stall=0.0)
+    errors = {}
+
+    def run(name, wide):
+        monkeypatch.setattr(mixed, "WIDE", wide)
+        rng = np.random.default_rng(0)
+        errors[name] = fit(target, structure, start=start, rng=rng, options=options).error
+
+    ours, double = interleaved(lambda: run("mixed", 0.0), lambda: run("double", math.inf), rounds=3)
+    benchmark.extra_info["cpu_s"] = {"mixed": ours, "double": double}
+    benchmark.extra_info["errors"] = errors
+    benchmark.pedantic(run, ("mixed", 0.0), rounds=1)
+    assert errors["mixed"] <= (1.0 + 1e-4) * errors["double"]
+    assert double / ours > 1.1
+
+
+@pytest.mark.parametrize("params", [None, 1200, 1872])
+def test_two_nodes(benchmark, params):
+    """Five sweeps over two nodes beside five over all: a ring 4^8, and pictures."""
+    structure = FAMILIES["ring 4^8"] if params is None else joined_at_random(params, 0)
+    target = Target(planted(structure) if params is None else picture())
+    start = tnet.random_network(structure, rng=np.random.default_rng(0))
+
+    def run(nodes):
+        options = ALS(nodes=nodes, probe=5, polish=0, stall=0.0)
+        fit(target, structure, start=start, rng=np.random.default_rng(0), options=options)
+
+    two = structure.node_names[:2]
+    ours, whole = interleaved(lambda: run(two), lambda: run(None), rounds=5)
+    benchmark.extra_info["cpu_ms"] = {"two nodes": 1e3 * ours, "all": 1e3 * whole}
+    benchmark.extra_info["ratio"] = whole / ours
+    benchmark.pedantic(run, (two,), rounds=3)
+    assert whole / ours > 1.5
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -95,7 +95,7 @@ def fit(
     QR as the fall-back, so the error never rises. The first start is the decomposition of a
     spanning tree, so on a tree the error of `decompose` is never exceeded.
 
-    Sweeps of more than 1e9 operations run in single precision, with normal equations in double,
+    Sweeps of more than 2e9 operations run in single precision, with normal equations in double,
     until they gain no more or the error is below 1e-3; from there they go on in the precision
     of the data. The error reported is measured in that precision.
 

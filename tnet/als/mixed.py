@@ -22,7 +22,7 @@ from tnet.als.options import ALS, FitOutcome
 from tnet.als.race import Progress, Race, Run, advance, race
 from tnet.als.start import safe_norm
 
-WIDE = 1e9  # flops of a sweep, 30 ms, from which it pays
+WIDE = 2e9  # flops of a sweep, 60 ms, from which it pays
 NEAR = 1e-3  # relative error below which sweeps go on in double
 SINGLE = {wide: narrow for narrow, wide in DOUBLE.items()}
 
