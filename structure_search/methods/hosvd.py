@@ -111,8 +111,8 @@ def orthogonal_iteration(
     Starts from the truncated HOSVD, which is a corner of an all-orthogonal core, or from `start`:
     factors inside a corner of `core`. Only a corner a few times larger than `ranks`, at least by
     `spare`, is worked on, less of it where it has more than 2^19 entries; what lies outside
-    matters little and is still counted as error. Stops when a sweep gains less than `rtol` of the norm squared lost. The mode
-    that shrinks most is projected once a sweep for all others.
+    matters little and is still counted as error. Stops when a sweep gains less than `rtol` of the
+    norm squared lost. The mode that shrinks most is projected once a sweep for all others.
 
     De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000) 1324.
     """

@@ -71,7 +71,7 @@ class Programme:
         by_height: list[list[int]] = [[] for _ in range(1 + max(height.values()))]
         for mask in known:
             by_height[height[mask]].append(mask)
-        return tuple(self._level(masks, number) for masks in by_height)
+        return tuple(self._level(masks, number) for masks in by_height if masks)
 
     def _level(self, masks: Sequence[int], number: Mapping[int, int]) -> _Level:
         halves = [(k, m, h) for k, m in enumerate(masks) for h in self.divisions.get(m, ())]
@@ -188,51 +188,86 @@ def hulls(programme: Programme, weight: float) -> Parts:
     """Return for every set the hull of its parts, level by level."""
     known = [1 << k for k in range(len(programme.sizes))] + list(programme.divisions)
     begin, end = np.zeros(len(known), np.int64), np.zeros(len(known), np.int64)
-    q, price, rank, below, number = (np.zeros(0) for _ in range(5))
-    left = right = np.zeros(0, np.int64)
-    for height, level in enumerate(programme.levels):
-        if height == 0:
-            alone = np.full(len(level.sets), -1, np.int64)
-            owner, first, second = np.arange(len(level.sets)), alone, alone
-            inner_q = np.array(programme.sizes, np.float64)
-            inner_price = np.zeros(len(level.sets))
+    number = left = right = np.zeros(0, np.int64)
+    points = _Points(number, np.zeros(0), np.zeros(0), number, number)
+    inner = points
+    for level in programme.levels:
+        if level.half.size:
+            inner = _joined(level, begin, end, points)
         else:
-            which, first, second = _pairs(begin, end, level.half, level.other)
-            owner, inner_q = level.owner[which], q[first] * q[second]
-            inner_price = price[first] + price[second]
-            kept = _corners(owner, inner_q, inner_price)
-            owner, first, second = owner[kept], first[kept], second[kept]
-            inner_q, inner_price = inner_q[kept], inner_price[kept]
-        place = len(left) + np.arange(len(owner))
-        left, right = np.append(left, first), np.append(right, second)
-        chosen, least = _closed(level, owner, inner_q, inner_price)
-        stays = level.opened[owner]
-        new_owner = np.concatenate([owner[stays], level.bond_owner])
-        new_q = np.concatenate([inner_q[stays], level.rank])
-        new_price = np.concatenate([inner_price[stays], least + weight * level.tail])
-        new_rank = np.concatenate([np.zeros(int(stays.sum())), level.rank])
-        new_below = np.concatenate([place[stays], place[chosen]])
-        kept = _corners(new_owner, new_q, new_price)
-        ends = np.cumsum(np.bincount(new_owner[kept], minlength=len(level.sets)))
-        end[level.sets] = len(q) + ends
-        begin[level.sets] = len(q) + np.append(0, ends[:-1])
-        number = np.append(number, level.sets[new_owner[kept]])
-        q, price = np.append(q, new_q[kept]), np.append(price, new_price[kept])
-        rank, below = np.append(rank, new_rank[kept]), np.append(below, new_below[kept])
+            single = np.full(len(level.sets), -1, np.int64)
+            sizes = np.array(programme.sizes, np.float64)
+            inner = _Points(np.arange(len(sizes)), sizes, np.zeros(len(sizes)), single, single)
+        made = _finished(level, inner, len(left), weight)
+        left, right = np.append(left, inner.left), np.append(right, inner.right)
+        ends = np.cumsum(np.bincount(made.owner, minlength=len(level.sets)))
+        end[level.sets] = len(number) + ends
+        begin[level.sets] = len(number) + np.append(0, ends[:-1])
+        number = np.append(number, level.sets[made.owner])
+        points = points.followed_by(made)
     return Parts(
         begin=dict(zip(known, begin.tolist(), strict=True)),
         end=dict(zip(known, end.tolist(), strict=True)),
-        q=q,
-        price=price,
-        mask=[known[k] for k in number.astype(np.int64).tolist()],
-        rank=rank.astype(np.int64),
-        below=below.astype(np.int64),
+        q=points.q,
+        price=points.price,
+        mask=[known[k] for k in number.tolist()],
+        rank=points.left,
+        below=points.right,
         left=left,
         right=right,
-        whole=place,
-        whole_q=inner_q,
-        whole_price=inner_price,
+        whole=len(left) - len(inner.q) + np.arange(len(inner.q)),
+        whole_q=inner.q,
+        whole_price=inner.price,
     )
+
+
+class _Points(NamedTuple):
+    """Parts of the sets of a level; `left` and `right` are what a part is made of.
+
+    Of an open part the two parts it joins; of a finished one its rank and its open part.
+    """
+
+    owner: Int
+    q: Float
+    price: Float
+    left: Int
+    right: Int
+
+    def corners(self) -> _Points:
+        """Return the corners of every owner's hull, in order."""
+        kept = _corners(self.owner, self.q, self.price)
+        columns: list[Any] = [column[kept] for column in self]
+        return _Points(*columns)
+
+    def followed_by(self, others: _Points) -> _Points:
+        """Return these and others."""
+        columns: list[Any] = [np.append(a, b) for a, b in zip(self, others, strict=True)]
+        return _Points(*columns)
+
+
+def _joined(level: _Level, begin: Int, end: Int, points: _Points) -> _Points:
+    """Return the open parts of a level: a part of one half and a part of the other."""
+    which, first, second = _pairs(begin, end, level.half, level.other)
+    return _Points(
+        level.owner[which],
+        points.q[first] * points.q[second],
+        points.price[first] + points.price[second],
+        first,
+        second,
+    ).corners()
+
+
+def _finished(level: _Level, inner: _Points, before: int, weight: float) -> _Points:
+    """Return the parts of a level: the open ones, and those behind a bond."""
+    chosen, least = _closed(level, inner.owner, inner.q, inner.price)
+    stays = np.flatnonzero(level.opened[inner.owner])
+    return _Points(
+        np.concatenate([inner.owner[stays], level.bond_owner]),
+        np.concatenate([inner.q[stays], level.rank]),
+        np.concatenate([inner.price[stays], least + weight * level.tail]),
+        np.concatenate([np.zeros(len(stays), np.int64), level.rank.astype(np.int64)]),
+        before + np.concatenate([stays, chosen]),
+    ).corners()
 
 
 def _pairs(begin: Int, end: Int, half: Int, other: Int) -> tuple[Int, Int, Int]:

@@ -100,6 +100,9 @@ def _crossing(
         low = high = (now, height)
         weight = now[1] * (STEP if up else 1.0 / STEP)
         now = (cheapest(programme, weight), weight)
+        same = now[0].num_params == low[0][0].num_params
+        if same and not up and cheapest(programme, LIGHTEST).num_params == now[0].num_params:
+            return low[0], low[0]  # no family is smaller
         height = excess(now[0])
         count += 1
     low, high = (low, (now, height)) if up else ((now, height), high)

@@ -179,6 +179,54 @@ def test_a_planted_tree_is_found(seed: int) -> None:
     assert least.best.error <= 1e-6
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_fixed_format_is_smaller(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    i, j, k, m = np.ogrid[1:7, 1:6, 1:5, 1:8]
+    x = 1.0 / (i + j * k + m) + np.sin(i * m / 5.0) * np.exp(-j / k)
+    x += 0.02 * rng.standard_normal(x.shape)
+    quick = TreeSearch(keep=1, rounds=1, patience=4)
+    rivals = [tnet.decompose(x, form, tol=0.1) for form in (tnet.tucker, tnet.balanced_tree)]
+    rivals += [
+        tnet.decompose(np.transpose(x, order), tnet.tensor_train, tol=0.1)
+        for order in itertools.permutations(range(4))
+    ]
+    goal = RelativeError(tol=0.1)
+    found = search(x, method=quick, objective=goal, rng=np.random.default_rng(0))
+    assert tnet.relative_error(found.network, x) <= 0.1
+    assert found.best.num_params <= min(net.num_params for net in rivals)
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_families_on_either_side_of_a_tolerance_and_of_a_budget(power: float) -> None:
+    x = np.random.default_rng(0).standard_normal((5,) * 5)
+    x += sum(5.0 / (1.0 + grid) for grid in np.ogrid[:5, :5, :5, :5, :5])
+    spectra = CutSpectra(x, [f"x{k}" for k in range(5)], float(np.linalg.norm(x)))
+    divisions = tree_parts.all_divisions(5, 0)
+    plain = tree_parts.programme(
+        x.shape, divisions, lambda axes: spectra.tails([f"x{k}" for k in axes]), 0.1
+    )
+    lifted = tree_ladders.raised(plain, power)
+    family, weight = tree_ladders.reaching(lifted, 1.0, 100.0)
+    assert family == laminar.cheapest(lifted, weight)
+    assert family.squared <= 1.0
+    smaller, _ = tree_ladders.within(lifted, family.num_params - 1, weight)
+    assert smaller.num_params < family.num_params
+    assert smaller.squared > family.squared
+    steps = tree_ladders.between(lifted, 0.25, 1.7, 100.0)
+    assert steps[0][0].squared <= 1.7
+    assert all(a[0].squared >= b[0].squared for a, b in itertools.pairwise(steps))
+    assert steps[-1][0].squared <= 0.25
+
+
+def test_the_bonds_of_a_structure_are_its_sets() -> None:
+    ranks = {0b000001: 2, 0b000011: 3, 0b001100: 4, 0b001111: 2}
+    structure = tree_parts.structure_of(ranks, (4,) * 6, [f"x{k}" for k in range(6)])
+    bonds = tree_parts.bonds_of(structure)
+    normal = {tree_ladders.normalised(mask, 0b111111, 5): bond for mask, bond in bonds.items()}
+    assert {mask: structure.size[bond] for mask, bond in normal.items()} == ranks
+
+
 def test_more_modes_than_all_sets_allow() -> None:
     t = np.linspace(0.0, 1.0, 2**10, endpoint=False)
     x = np.sin(30.0 * t + 3.0 * t**2).reshape((2,) * 10)
