@@ -77,16 +77,11 @@ def alive(pid: int) -> bool:
 # ---- the same bits ---------------------------------------------------------------------
 
 
-def test_threads_and_processes_give_the_bits_of_one(tmp_path: Path) -> None:
+def test_threads_give_the_bits_of_one() -> None:
     wanted = look()
     sources = {e.source for e in wanted.trace}
     assert sources == {Source.FIT, Source.CACHE, Source.BOUND, Source.FAILED}
     assert_same(look(workers=Threads(workers=3)), wanted)
-    found = look(workers=Processes(workers=2), run=tmp_path / "run")
-    assert_same(found, wanted)
-    assert story(read_run(tmp_path / "run").evaluations) == story(wanted.trace)
-    session = read_run(tmp_path / "run").settings
-    assert session["workers"].startswith("Processes")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +235,7 @@ def test_time_ends_a_parallel_search_with_something_done(tmp_path: Path) -> None
 
 
 @linux
-def test_killed_workers_change_no_bit() -> None:
+def test_killed_workers_change_no_bit(tmp_path: Path) -> None:
     wanted = look()
     killed: list[int] = []
 
@@ -249,8 +244,12 @@ def test_killed_workers_change_no_bit() -> None:
             os.kill(found[0], signal.SIGKILL)
             killed.append(found[0])
 
-    assert_same(look(workers=Processes(workers=2), progress=progress), wanted)
+    found = look(workers=Processes(workers=2), progress=progress, run=tmp_path)
+    assert_same(found, wanted)
     assert len(killed) == 2
+    record = read_run(tmp_path)
+    assert story(record.evaluations) == story(wanted.trace)
+    assert record.settings["workers"].startswith("Processes")
     assert not workers_of(os.getpid())
 
 
