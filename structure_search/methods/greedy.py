@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -11,19 +10,23 @@ from typing import TypeAlias, final
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank
-from structure_search.methods import incomplete, inner_nodes, moves
-from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
+from structure_search.methods import incomplete
+from structure_search.methods.base import (
+    AbstractMethod,
+    Answer,
+    Problem,
+    Proposal,
+    Proposals,
+    Warmth,
+)
 from structure_search.methods.growth import Growth, Limits, appended, growths
-from structure_search.objectives import AbstractObjective, Custom, RelativeError, WeightedError
+from structure_search.methods.shrinking import Backward, has_price, shrunk
+from structure_search.objectives import AbstractObjective, RelativeError
 from structure_search.results import Candidate, as_candidate
-from tnet.als.start import carried_over
-from tnet.network import Network
 from tnet.structure import Structure
 
-Stage: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer]
 Ridge: TypeAlias = float | None  # the one that did best so far; None where it is not chosen here
 Growing: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], tuple[Answer, Ridge]]
-Try: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], Answer | None]
 
 TINY = 1e-300
 PATIENCE = 4  # steps that may not lower the error over entries held out
@@ -57,7 +60,8 @@ class Greedy(AbstractMethod):
     `screening` are really tried, and the best by `choice` is kept with its weights. Growth ends
     where the error is within the objective's, or where no edge that was tried betters it: the
     weighted sum of size and error, the error within a budget, or the error over entries held
-    out, which so decide what is added and when it is enough.
+    out, which so decide what is added and when it is enough. With missing entries and a budget
+    it starts from a small train a second time, and the better end is kept.
 
     Then, as long as the objective does not suffer, ranks are lowered, rank is exchanged between
     bonds, and (with `inner_nodes`, under `RelativeError`) nodes are split by the singular values
@@ -145,12 +149,16 @@ class Greedy(AbstractMethod):
         if problem.start is None and not problem.task.complete:
             first += incomplete.by_sums(problem, begin, self.sweeps, ridge)
         now, ridge = yield from self._grow(problem, _nearest((yield first)), ridge)
+        train = None if problem.start else incomplete.train_within(problem)
+        if train is not None:
+            other, chosen = yield from self._grown_train(problem, train, ridge)
+            if other.error < now.error:
+                now, ridge = other, chosen
         if not isinstance(problem.objective, RelativeError):
             now, ridge = yield from self._sweep(now, self.fit_sweeps, "polish", ridge)
-            if _has_price(problem.objective):
-                yield from self._shrink(problem, now)
-        elif now.error <= problem.objective.enough:
-            yield from self._shrink(problem, now)
+        goal = problem.objective
+        if has_price(goal) or (isinstance(goal, RelativeError) and now.error <= goal.tol):
+            yield from shrunk(problem, now, self._backward(goal, ridge))
 
     # ---- forward ---------------------------------------------------------------------------
 
@@ -187,12 +195,35 @@ class Greedy(AbstractMethod):
                 now, ridge = yield from self._sweep(now, more, "sweep", ridge)
         return now, ridge
 
+    def _backward(self, goal: AbstractObjective, ridge: Ridge) -> Backward:
+        return Backward(
+            sweeps=self.fit_sweeps,
+            restarts=self.restarts,
+            ridge=ridge,
+            exchange=self.exchange,
+            inner_nodes=self.inner_nodes,
+            limits=self._limits(goal),
+        )
+
+    def _grown_train(self, problem: Problem, train: Structure, ridge: Ridge) -> Growing:
+        """Grow from a train as well; the entries held out tell which way was better."""
+        proposal = Proposal(
+            structure=train,
+            sweeps=self.sweeps,
+            restarts=self.restarts,
+            ridge=ridge,
+            warmth=Warmth.NONE,
+            label="train",
+        )
+        (answer,) = yield [proposal]
+        return (yield from self._grow(problem, answer, ridge))
+
     def _limits(self, goal: AbstractObjective) -> Limits:
         return Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)
 
     def _screened(self, problem: Problem, now: Answer, options: list[Growth]) -> list[Growth]:
         goal = problem.objective
-        by = self.screening or (Screening.OBJECTIVE if _has_price(goal) else Screening.RATE)
+        by = self.screening or (Screening.OBJECTIVE if has_price(goal) else Screening.RATE)
         if by is Screening.NONE:
             return options
         if by is Screening.OBJECTIVE and not problem.norm:
@@ -208,7 +239,7 @@ class Greedy(AbstractMethod):
         """Return the trial to go on with; None where none is of use."""
         goal = problem.objective
         by = self.choice or (
-            StepChoice.OBJECTIVE if _has_price(goal) else StepChoice.LOG_PER_PARAMETER
+            StepChoice.OBJECTIVE if has_price(goal) else StepChoice.LOG_PER_PARAMETER
         )
         useful = self._finite(answers)
         if not isinstance(goal, RelativeError) or not problem.task.complete:
@@ -251,93 +282,6 @@ class Greedy(AbstractMethod):
         best = _nearest(answers)
         return best, tried[answers.index(best)]
 
-    # ---- backward --------------------------------------------------------------------------
-
-    def _shrink(self, problem: Problem, now: Answer) -> Stage:
-        """Take the move that saves most and is no loss, until none is left."""
-        failed: set[str] = set()
-        inner = self.inner_nodes and isinstance(problem.objective, RelativeError)
-        while True:
-            smaller = yield from self._lower(problem, now, failed)
-            if smaller is None and inner:
-                smaller = yield from self._inner(problem, now, failed)
-            if smaller is None and self.exchange:
-                smaller = yield from self._exchange(problem, now, failed)
-            if smaller is None:
-                return now
-            now = smaller
-
-    def _lower(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
-        options = moves.distinct(moves.lowered(now.evaluation.structure), failed)
-        # with a price on size nearly all of them are losses, found out by dear fits
-        patience = self.exchange if _has_price(problem.objective) else len(options)
-        return (yield from self._first(problem, now, options, failed, patience))
-
-    def _exchange(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
-        structure = now.evaluation.structure
-        found = itertools.chain(
-            moves.exchanged(structure, max_degree=self.max_degree),
-            moves.repaired(structure, problem.spectra, max(now.error, problem.objective.enough)),
-        )
-        options = moves.distinct(found, failed)
-        return (yield from self._first(problem, now, options, failed, self.exchange))
-
-    def _inner(self, problem: Problem, now: Answer, failed: set[str]) -> Try:
-        net = now.network
-        if net is None:
-            return None
-        found = itertools.chain(
-            inner_nodes.joins(net),
-            inner_nodes.splits(net),
-            inner_nodes.stars(problem.modes, problem.spectra, problem.objective.enough),
-        )
-        options = moves.distinct(found, failed)
-        return (yield from self._first(problem, now, options, failed, len(options)))
-
-    def _first(
-        self,
-        problem: Problem,
-        now: Answer,
-        options: list[moves.Move],
-        failed: set[str],
-        patience: int,
-    ) -> Try:
-        """Return the first option that is better; give up after `patience` fits in vain."""
-        goal = problem.objective
-        limits = self._limits(goal)
-        net = now.network
-        for move in options:
-            if patience <= 0:
-                return None
-            if move.num_params >= now.evaluation.num_params or not limits.keeps(move.structure):
-                continue
-            useful = goal.useful_error(move.structure, as_candidate(now.evaluation))
-            if problem.spectra.rules_out(move.structure, useful):
-                continue
-            (answer,) = yield [
-                Proposal(
-                    structure=move.structure,
-                    start=_carried(net, move, problem),
-                    sweeps=self.fit_sweeps,
-                    restarts=0 if _has_price(goal) else self.restarts,
-                    useful=useful,
-                    parent=now.request,
-                    label=move.label,
-                )
-            ]
-            if goal.order(as_candidate(answer.evaluation)) < goal.order(
-                as_candidate(now.evaluation)
-            ):
-                return answer
-            failed.add(answer.evaluation.key)
-            patience -= 1
-        return None
-
-
-def _has_price(goal: AbstractObjective) -> bool:
-    """Tell whether the objective weighs size against error, rather than limiting one of them."""
-    return isinstance(goal, WeightedError | Custom)
-
 
 def _nearest(answers: Sequence[Answer]) -> Answer:
     return min(answers, key=lambda a: (a.error, a.evaluation.index))
@@ -352,14 +296,6 @@ def _expected(problem: Problem, now: Answer, growth: Growth) -> Candidate:
         error=math.sqrt(max(0.0, now.error**2 - gain)),
         index=0,
     )
-
-
-def _carried(net: Network | None, move: moves.Move, problem: Problem) -> Network | None:
-    if move.start is not None:
-        return move.start()
-    if net is None or not set(net.structure.legs) & set(move.structure.legs):
-        return None
-    return carried_over(net, move.structure, rng=problem.rng)
 
 
 def isolated(problem: Problem) -> Structure:

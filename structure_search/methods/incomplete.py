@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from contraction.arrays import namespace
-from structure_search.canonical import in_one_piece
+from structure_search.canonical import in_one_piece, reduced
 from structure_search.methods.base import Problem, Proposal
 from structure_search.results import ErrorOf
 from structure_search.tasks.completion import Completion
+from tnet.formats import tensor_train
 from tnet.network import Network
 from tnet.structure import Structure
 
 FIRST_RIDGE = 1.0
 FACTOR = 2.0
 LARGEST = 64.0
+SHARE = 1 / 3  # of a budget, for the train that growth begins with
 SMALLEST = 2.0**-20  # below this there is none
 
 
@@ -35,6 +37,23 @@ def ridges_near(ridge: float) -> list[float]:
     lower = ridge / FACTOR if ridge > SMALLEST else 0.0
     higher = min(max(ridge * FACTOR, SMALLEST), LARGEST)
     return list(dict.fromkeys((ridge, lower, higher)))
+
+
+def train_within(problem: Problem) -> Structure | None:
+    """Return the largest train of equal ranks with a share of the parameters of a budget.
+
+    From rank one growth may go astray where the entries are few and noisy; neighbours in the
+    order of the modes are a fair guess. None without a budget, or where it is too small.
+    """
+    cap = problem.objective.cap
+    if problem.task.complete or cap is None or len(problem.modes) < 2:
+        return None
+    found, rank = None, 2
+    while True:
+        train = reduced(tensor_train(problem.modes, rank))
+        if train.num_params > SHARE * cap or train == found:
+            return found
+        found, rank = train, rank + 1
 
 
 def by_sums(

@@ -20,6 +20,8 @@ from structure_search.methods.diagonal_factors import (
     sweep,
 )
 from structure_search.methods.greedy import isolated
+from structure_search.methods.growth import Limits
+from structure_search.methods.shrinking import Backward, shrunk
 from structure_search.objectives import RelativeError
 from structure_search.results import Candidate, as_candidate
 from tnet.network import Network
@@ -27,6 +29,8 @@ from tnet.structure import Structure
 
 COLUMNS = 1000  # the product of the ranks at one core at the beginning, if not told otherwise
 FREE_SWEEPS = 1
+SETTLED = 4  # sweeps that leave all ranks as they are end the turn of a weight
+EXCHANGE = 6  # of rank, tried in vain at the end
 FREE = 1.0  # times the ridge, in sweeps before the path
 DETAIL = 1e-3  # relative: what singular values of a mode leave out is no reason for a rank
 
@@ -41,7 +45,8 @@ class SVDinsTN(AbstractMethod):
     drives diagonal entries to zero; these are taken out, and with them ranks and bonds. The
     weight of the sum rises step by step, so that one run gives a path of ever smaller
     structures. Those are then fitted without any penalty, the smallest first, each from where
-    the path left it; under `RelativeError` up to the first that is near enough.
+    the path left it; under `RelativeError` up to the first that is near enough, whose ranks are
+    then lowered while it stays so.
 
     After Zheng, Zhao, Meng, Deng, Xu, Jiang, CVPR 2024, arXiv:2305.14912, who choose one weight
     and take its structure as it is.
@@ -51,7 +56,7 @@ class SVDinsTN(AbstractMethod):
     sparsity
         The smallest and the largest weight of the diagonals, for data of norm one.
     steps, path_sweeps
-        Weights between them, evenly on a logarithmic scale, and sweeps at each.
+        Weights between them, evenly on a logarithmic scale, and most sweeps at each.
     ridge, proximal
         Weights of the sum of squares of the cores, and of that of the change in one update.
     max_rank
@@ -84,7 +89,7 @@ class SVDinsTN(AbstractMethod):
 
     sparsity: tuple[float, float] = (3e-3, 5e-2)
     steps: int = 8
-    path_sweeps: int = 20
+    path_sweeps: int = 40
     ridge: float = 1e-3
     proximal: float = 1e-3
     max_rank: int | None = None
@@ -132,6 +137,7 @@ class SVDinsTN(AbstractMethod):
             if best is None or goal.order(found) < goal.order(best):
                 best = found
             if isinstance(goal, RelativeError) and goal.met(found):
+                yield from shrunk(problem, answer, self._backward(goal))
                 return
         if best is None and path:  # no structure can be near enough: the nearest there is
             yield [self._proposal(path[0], math.inf)]
@@ -144,6 +150,15 @@ class SVDinsTN(AbstractMethod):
             restarts=self.restarts,
             useful=useful,
             label=f"path, {charged(net.structure).num_params} parameters",
+        )
+
+    def _backward(self, goal: RelativeError) -> Backward:
+        return Backward(
+            sweeps=self.sweeps,
+            restarts=1,
+            exchange=EXCHANGE,
+            inner_nodes=False,
+            limits=Limits(allows=goal.allows),
         )
 
     def _path(self, problem: Problem) -> list[Network]:
@@ -159,9 +174,14 @@ class SVDinsTN(AbstractMethod):
         factors = balanced(factors)
         networks: list[Network] = []
         for weight in self._weights():
+            same = 0
             for _ in range(self.path_sweeps):
+                before = factors.ranks
                 factors = dropped(sweep(x, factors, weight))
                 networks = _with(networks, factors, problem)
+                same = same + 1 if factors.ranks == before else 0
+                if same >= SETTLED:
+                    break
         return networks
 
     def _weights(self) -> list[Weights]:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 import tnet
 from contraction.errors import RankError
@@ -46,7 +46,7 @@ def no_hyperbonds(structure: tnet.Structure) -> bool:
     return not structure.hyperbonds and len({frozenset(p) for p in pairs}) == len(pairs)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(graphs(max_nodes=4), seeds)
 def test_the_gain_is_the_decrease_of_the_squared_error(structure, seed) -> None:
     assume(no_hyperbonds(structure) and len(structure.nodes) > 1)
@@ -64,7 +64,7 @@ def test_the_gain_is_the_decrease_of_the_squared_error(structure, seed) -> None:
     assert [g.rate for g in found] == sorted((g.rate for g in found), reverse=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(graphs(max_nodes=4), seeds)
 def test_gains_by_the_gradient_alone_are_exact_too(structure, seed) -> None:
     """With a mask the block is not formed; the gain counts the observed entries alone."""
