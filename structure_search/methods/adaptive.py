@@ -36,7 +36,8 @@ class Adaptive(AbstractMethod):
     Where size has a price (`WeightedError`, `Custom`) a walk begins at rank one: what every bond
     would gain with one more value, or lose with one less, is worked out without a fit, and the
     best few bonds at once, and the best exchanges, are fitted side by side for a few sweeps from
-    the present network. It ends where a round of such steps, and sweeps after it, gain nothing.
+    the present network. Where a round of such steps, and sweeps after it, gain nothing, growth
+    by single bonds is tried as well; with few modes it goes on beside the walk.
 
     Where entries are missing, growth decides alone.
 
@@ -79,9 +80,11 @@ class Adaptive(AbstractMethod):
         greedy = Greedy(max_rank=self.max_rank, max_degree=self.max_degree)
         goal = problem.objective
         if isinstance(goal, WeightedError | Custom):
-            yield from self._priced(problem, best, free=free and problem.task.complete)
+            yield from self._priced(
+                problem, best, free=free and problem.task.complete and len(problem.modes) > 1
+            )
             return
-        if not (problem.task.complete and free):
+        if not (problem.task.complete and free) or len(problem.modes) < 2:
             yield from best.of(greedy.propose(problem))
             return
         if isinstance(goal, RelativeError):
@@ -116,11 +119,15 @@ class Adaptive(AbstractMethod):
         if best.answer is None:
             return
         walk = best.of(Walk(problem, limits).run(best.answer))
+        growth = Greedy(max_rank=self.max_rank, max_degree=self.max_degree).propose(problem)
         if len(problem.modes) >= MANY_MODES:
             yield from walk
+            ended = best.answer
+            yield from best.of(growth)
+            if best.answer is not ended:
+                yield from best.of(Walk(problem, limits).run(best.answer))
             return
-        greedy = Greedy(max_rank=self.max_rank, max_degree=self.max_degree)
-        yield from side_by_side([walk, best.of(greedy.propose(problem))])
+        yield from side_by_side([walk, best.of(growth)])
         if free and 0.0 < best.answer.error < 1.0:
             near = replace(problem, objective=RelativeError(tol=best.answer.error))
             yield from best.of(TreeSearch().propose(near))

@@ -24,8 +24,9 @@ WIDEST = 4  # bonds raised in one step
 BATCH = 4  # changes tried side by side
 CHEAP = 1e8  # operations of a sweep below which time is no matter
 DEARNESS = 0.33  # power of the operations that a gain is divided by
-VAIN = 3  # batches in a row without gain after which the walk is over
+VAIN = 6  # batches in a row without gain after which the walk is over
 TRIAL_SWEEPS, POLISH_SWEEPS = 4, 9
+LONGER = 3  # times the sweeps of a trial from a network that sweeps help no more
 STEP_SWEEPS = 24  # what a step takes, in sweeps: its fits, and looking for them
 FORGOTTEN = 1.5  # sweeping on is tried again after some steps
 RECOVERY = 0.4  # share of a loss that is believed to be left after a fit, to begin with
@@ -65,7 +66,7 @@ class Walk:
         vain, swept = 0, False
         while vain < VAIN:
             before = self._order(self._now)[0]
-            better = yield from self._step(fresh=not vain)
+            better = yield from self._step(TRIAL_SWEEPS * (LONGER if swept else 1), fresh=not vain)
             if better:
                 vain, swept = 0, False
                 yield from self._sweep_on(before - self._order(self._now)[0])
@@ -90,7 +91,9 @@ class Walk:
             return (math.inf,)
         return self._problem.objective.order(as_candidate(answer.evaluation))
 
-    def _step(self, *, fresh: bool) -> Generator[Sequence[Proposal], Sequence[Answer], bool | None]:
+    def _step(
+        self, sweeps: int, *, fresh: bool
+    ) -> Generator[Sequence[Proposal], Sequence[Answer], bool | None]:
         """Try a batch of changes; None if there is none left."""
         net = self._now.network
         if net is None:
@@ -100,7 +103,7 @@ class Walk:
         changes = self._promising(self._view)
         if not changes:
             return None
-        answers = yield [self._proposal(change) for change in changes]
+        answers = yield [self._proposal(change, sweeps) for change in changes]
         self._failed.update(change.key for change in changes)
         found, change = min(
             zip(answers, changes, strict=True),
@@ -143,12 +146,12 @@ class Walk:
                 found.setdefault(change.key, change)
         return list(found.values())
 
-    def _proposal(self, change: Change) -> Proposal:
+    def _proposal(self, change: Change, sweeps: int) -> Proposal:
         net = self._view.net
         return Proposal(
             structure=change.structure,
             start=change.start(net, self._problem.rng),
-            sweeps=TRIAL_SWEEPS,
+            sweeps=sweeps,
             before=self._now.effort,
             useful=self._problem.objective.useful_error(
                 change.structure, as_candidate(self._now.evaluation)

@@ -1,0 +1,172 @@
+"""Adaptive: the stages it goes through, its walk over all bonds, and that it does not lose."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tnet
+from structure_search import (
+    Adaptive,
+    CutRank,
+    Greedy,
+    MaxFlops,
+    MaxParams,
+    Outcome,
+    RelativeError,
+    TreeSearch,
+    WeightedError,
+    search,
+)
+from structure_search.methods.adaptive_moves import changed
+from structure_search.methods.adaptive_stages import side_by_side
+from structure_search.methods.growth import Limits, growths
+from tests.planted import triangle
+
+TRUTH = {
+    "ring": tnet.tensor_ring((7,) * 5, (2, 3, 4, 5, 5)),
+    "train": tnet.tensor_train((7,) * 5, (2, 3, 6, 5)),
+    "triangle": triangle(),
+    "tucker": tnet.tucker((7,) * 5, (2, 3, 4, 3, 2)),
+}
+
+
+def planted(structure: tnet.Structure, seed: int) -> np.ndarray:
+    x = np.asarray(tnet.contract(tnet.random_network(structure, rng=np.random.default_rng(seed))))
+    return x / np.linalg.norm(x)
+
+
+def picture(size: int = 4, order: int = 6) -> np.ndarray:
+    """A drawing of an edge on a shaded ground, its rows and columns in digits."""
+    side = size ** (order // 2)
+    u, v = np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side), indexing="ij")
+    drawn = 0.6 + 0.3 * np.sin(7 * u + 3 * v * v) + (u + 0.6 * v > 0.8)
+    return drawn.reshape((size,) * order, order="F")
+
+
+def run(x, method, goal, seed=0, **more):
+    rng = np.random.default_rng(seed)
+    return search(x, method=method, objective=goal, rng=rng, **more)
+
+
+@pytest.mark.parametrize("family", TRUTH)
+def test_planted_networks_are_found_in_a_few_fits(family: str) -> None:
+    x = planted(TRUTH[family], 0)
+    found = run(x, Adaptive(), RelativeError(tol=1e-4))
+    assert found.best.num_params == TRUTH[family].num_params
+    assert found.best.error <= 1e-4
+    assert found.outcome is Outcome.REACHED
+    assert found.counts.fitted <= 4
+
+
+def test_it_is_the_default() -> None:
+    x = planted(tnet.tensor_ring((4, 4, 4, 4), 2), 1)
+    goal = RelativeError(tol=1e-4)
+    named = run(x, Adaptive(), goal)
+    assert run(x, None, goal).trace[0].request == named.trace[0].request
+    assert named.best.num_params == 64
+
+
+@pytest.mark.parametrize("tol", [0.1, 0.02])
+def test_it_is_no_worse_than_its_parts_on_data_that_nothing_explains(tol: float) -> None:
+    rng = np.random.default_rng(5)
+    i, j, k, m = np.ogrid[1:7, 1:6, 1:5, 1:5]
+    x = 1.0 / (i + j * k + np.sqrt(i * m)) + 0.002 * rng.standard_normal((6, 5, 4, 4))
+    goal = RelativeError(tol=tol)
+    sizes = [run(x, part, goal).best.num_params for part in (CutRank(), Greedy(), TreeSearch())]
+    found = run(x, Adaptive(), goal)
+    assert found.best.error <= tol
+    assert found.best.num_params <= min(sizes)
+    assert found.outcome is Outcome.REACHED
+
+
+def value(found, weight: float) -> float:
+    best = found.best
+    return best.num_params / best.dense_size + weight * best.error**2
+
+
+def test_the_walk_is_early_and_not_behind_growth_by_single_bonds() -> None:
+    x, goal = picture(), WeightedError(weight=5.0)
+    mine = run(x, Adaptive(max_rank=4), goal)
+    theirs = run(x, Greedy(max_rank=4, inner_nodes=False), goal)
+    assert mine.outcome is Outcome.REACHED
+    assert value(mine, 5.0) <= 1.001 * value(theirs, 5.0)
+    assert all(max(e.structure.ranks.values(), default=1) <= 4 for e in mine.trace)
+    few = run(x, Adaptive(max_rank=4), goal, max_evaluations=15)
+    same = run(x, Greedy(max_rank=4, inner_nodes=False), goal, max_evaluations=15)
+    assert value(few, 5.0) < 0.8 * value(same, 5.0)
+
+
+def test_the_walk_ends_by_itself() -> None:
+    found = run(picture(order=4), Adaptive(max_rank=3), WeightedError(weight=2.0))
+    assert found.outcome is Outcome.REACHED
+    assert value(found, 2.0) < value(run(picture(order=4), Adaptive(), MaxParams(params=20)), 2.0)
+
+
+def test_a_planted_ring_with_a_price_is_found_by_its_cuts() -> None:
+    ring = tnet.tensor_ring((3,) * 6, (4, 3, 2, 3, 2, 2))
+    found = run(planted(ring, 0), Adaptive(), WeightedError(weight=200.0), max_evaluations=40)
+    assert found.best.num_params <= ring.num_params
+    assert found.best.error**2 < 1e-4
+
+
+def test_budgets_are_kept() -> None:
+    x = picture(order=4)
+    params = run(x, Adaptive(), MaxParams(params=70), max_evaluations=60)
+    assert params.best.num_params <= 70
+    assert params.best.error < 0.2
+    flops = run(x, Adaptive(), MaxFlops(flops=2000), max_evaluations=60)
+    assert flops.best.flops <= 2000
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 6)])
+@pytest.mark.parametrize("goal", [RelativeError(tol=0.1), WeightedError(), MaxParams(params=9)])
+def test_one_and_two_modes(shape: tuple[int, ...], goal) -> None:
+    x = np.random.default_rng(0).standard_normal(shape)
+    found = run(x, Adaptive(), goal, max_evaluations=30)
+    assert np.isfinite(found.best.error)
+
+
+def test_an_error_of_zero_may_be_asked_for() -> None:
+    x = planted(tnet.tensor_train((3, 4, 3), 2), 0)
+    found = run(x, Adaptive(), RelativeError(tol=0.0), max_evaluations=30)
+    assert found.best.error < 1e-6
+
+
+def test_raising_adjacent_bonds_adds_the_slices_of_each() -> None:
+    rng = np.random.default_rng(3)
+    net = tnet.random_network(tnet.tensor_ring((3, 4, 2, 3), (2, 2, 1, 2)), rng=rng)
+    now = np.asarray(tnet.contract(net))
+    x = rng.standard_normal(now.shape)
+    every = growths(net, x - now, Limits())
+    hub = net.structure.node_names[0]
+    adjacent = [g for g in every if hub in g.ends]
+    assert len(adjacent) == 3
+    for count in (1, 2, 3):
+        for chosen in itertools.permutations(adjacent, count):
+            change = changed(net.structure, chosen, ())
+            start = change.start(net, rng)
+            assert start.structure == change.structure
+            alone = [changed(net.structure, [g], ()).start(net, rng) for g in chosen]
+            wanted = now + sum(np.asarray(tnet.contract(one)) - now for one in alone)
+            np.testing.assert_allclose(tnet.contract(start), wanted, atol=1e-12)
+
+
+def test_side_by_side_gives_every_stage_its_own_answers() -> None:
+    heard: dict[str, list[object]] = {"a": [], "b": []}
+
+    def stage(name: str, rounds: int):
+        for k in range(rounds):
+            heard[name].append((yield [f"{name}{k}.{i}" for i in range(k + 1)]))
+
+    both = side_by_side([stage("a", 3), stage("b", 1)])
+    batch = next(both)
+    sizes = []
+    while True:
+        sizes.append(len(batch))
+        try:
+            batch = both.send([word.upper() for word in batch])
+        except StopIteration:
+            break
+    assert sizes == [2, 2, 3]
+    assert heard == {"a": [["A0.0"], ["A1.0", "A1.1"], ["A2.0", "A2.1", "A2.2"]], "b": [["B0.0"]]}
