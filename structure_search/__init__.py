@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from structure_search.methods.greedy import StepChoice as StepChoice
     from structure_search.methods.halving import halved as halved
     from structure_search.methods.random_search import RandomSearch as RandomSearch
+    from structure_search.methods.reuse import Reuse as Reuse
     from structure_search.methods.smallest_first import SmallestFirst as SmallestFirst
     from structure_search.methods.svdinstn import SVDinsTN as SVDinsTN
     from structure_search.methods.tnale import TnALE as TnALE
@@ -66,6 +67,7 @@ __getattr__, __dir__, __all__ = attach(
         "structure_search.methods.greedy": ["Greedy", "Screening", "StepChoice"],
         "structure_search.methods.halving": ["halved"],
         "structure_search.methods.random_search": ["RandomSearch"],
+        "structure_search.methods.reuse": ["Reuse"],
         "structure_search.methods.smallest_first": ["SmallestFirst"],
         "structure_search.methods.svdinstn": ["SVDinsTN"],
         "structure_search.methods.tnale": ["TnALE"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias, final
 
 from contraction.errors import InputError
@@ -44,10 +45,11 @@ class Limits:
         for name in ("max_evaluations", "patience"):
             if (value := getattr(self, name)) is not None:
                 check_rank(value, name)
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise InputError(f"`max_seconds` is a positive number, got {self.max_seconds!r}.")
-        if not 0.0 <= self.min_gain < 1.0:
-            raise InputError(f"`min_gain` is a share, at least 0 and below 1; got {self.min_gain}.")
+        seconds, gain = self.max_seconds, self.min_gain
+        if seconds is not None and not (isinstance(seconds, Real) and seconds > 0):
+            raise InputError(f"`max_seconds` is a positive number, got {seconds!r}.")
+        if not (isinstance(gain, Real) and 0.0 <= gain < 1.0):
+            raise InputError(f"`min_gain` is a share, at least 0 and below 1; got {gain!r}.")
 
 
 @final

@@ -16,6 +16,7 @@ from structure_search import (
     MaxParams,
     RandomSearch,
     RelativeError,
+    Reuse,
     SmallestFirst,
     SVDinsTN,
     TnALE,
@@ -28,6 +29,7 @@ from structure_search import (
 from structure_search.methods.base import method_to_dict
 from structure_search.methods.registry import METHODS, method_from_dict
 
+KNOWN = tnet.tensor_train((3, 3, 3), 2).to_dict()
 CASES = {
     "adaptive": (Adaptive(), RelativeError(tol=0.05)),
     "adaptive-budget": (Adaptive(), MaxParams(params=60)),
@@ -38,6 +40,7 @@ CASES = {
     "cut-rank": (CutRank(), RelativeError(tol=0.05)),
     "cut-rank-budget": (CutRank(), MaxParams(params=60)),
     "random": (RandomSearch(), RelativeError(tol=0.05)),
+    "reuse": (Reuse(structure=KNOWN, then=method_to_dict(Greedy())), RelativeError(tol=0.05)),
     "svdinstn": (SVDinsTN(steps=4, path_sweeps=5), RelativeError(tol=0.05)),
     "smallest-first": (SmallestFirst(keep=2), RelativeError(tol=0.05)),
     "tnga": (TNGA(population=6, survivors=4), RelativeError(tol=0.05)),

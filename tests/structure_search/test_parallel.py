@@ -202,7 +202,16 @@ def test_small_gains_add_up() -> None:
     assert gains.since == 3
 
 
-@pytest.mark.parametrize("bad", [{"patience": 0}, {"min_gain": 1.0}, {"max_seconds": 0.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"patience": 0},
+        {"min_gain": 1.0},
+        {"min_gain": "a"},
+        {"max_seconds": 0.0},
+        {"max_seconds": "10m"},
+    ],
+)
 def test_limits_are_checked(bad) -> None:
     with pytest.raises(InputError, match=next(iter(bad))):
         look(**bad)
