@@ -10,7 +10,7 @@ import numpy as np
 from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.methods.base import AbstractMethod, Problem, Proposals
-from structure_search.methods.tree_runs import AbstractRun, NearestRun, SmallestRun
+from structure_search.methods.trees.runs import AbstractRun, NearestRun, SmallestRun
 from structure_search.objectives import RelativeError
 
 COARSEST, FINEST = 0.7, 1e-5  # errors that a budget is taken to lie between
@@ -26,7 +26,7 @@ class TreeSearch(AbstractMethod):
     bounds the squared error. For any price per squared tail the cheapest of *all* trees over
     the modes (trains in all orders, Tucker, balanced trees and their mixtures, with inner
     nodes, any degree and several modes at a node), with the best ranks, follows from a dynamic
-    programme over sets of modes (`structure_search.methods.laminar`); no tree is enumerated.
+    programme over sets of modes (`structure_search.methods.trees.laminar`); no tree is enumerated.
 
     The bound is loose where several bonds discard the same part, so the programme is solved for
     several powers of the tails as well, between their sum and their largest; each tree it finds

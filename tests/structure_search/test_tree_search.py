@@ -13,8 +13,8 @@ from strategies import seeds, trees
 from structure_search import MaxParams, RelativeError, TreeSearch, search
 from structure_search.bounds import CutSpectra
 from structure_search.families import graph_key, trees_of
-from structure_search.methods import laminar, tree_ladders, tree_orders, tree_parts
-from structure_search.methods.tree_budget import best_ranks
+from structure_search.methods.trees import ladders, laminar, orders, parts
+from structure_search.methods.trees.budget import best_ranks
 from tnet.allocation import allocate
 
 
@@ -79,7 +79,7 @@ def families(programme):
 def test_the_cheapest_tree_is_that_of_brute_force(sizes, seed, weight) -> None:
     rng = np.random.default_rng(seed)
     root = int(rng.integers(len(sizes)))
-    divisions = tree_parts.all_divisions(len(sizes), root)
+    divisions = parts.all_divisions(len(sizes), root)
     everything = (1 << len(sizes)) - 1
     sets = {1 << k for k in range(len(sizes))} | set(divisions)
     sets -= {everything, everything ^ 1 << root}
@@ -97,7 +97,7 @@ def test_the_cheapest_tree_is_that_of_brute_force(sizes, seed, weight) -> None:
 def test_the_families_are_all_trees(count: int) -> None:
     """As many laminar families as trees that contracting all binary trees gives."""
     modes = {f"x{k}": 4 for k in range(count)}
-    divisions = tree_parts.all_divisions(count, 0)
+    divisions = parts.all_divisions(count, 0)
     everything = (1 << count) - 1
     sets = sorted(({1 << k for k in range(count)} | set(divisions)) - {everything, everything ^ 1})
     keys = set()
@@ -105,7 +105,7 @@ def test_the_families_are_all_trees(count: int) -> None:
         for chosen in itertools.combinations(sets, size):
             if all(not a & b or a & b in (a, b) for a, b in itertools.combinations(chosen, 2)):
                 ranks = dict.fromkeys(chosen, 2)
-                keys.add(graph_key(tree_parts.structure_of(ranks, (4,) * count, tuple(modes))))
+                keys.add(graph_key(parts.structure_of(ranks, (4,) * count, tuple(modes))))
     assert keys == {graph_key(s) for s in trees_of(modes)}
 
 
@@ -129,7 +129,7 @@ def test_the_tails_bound_the_error(structure, seed) -> None:
 
 def test_every_neighbour_is_a_tree_that_differs_in_one_bond() -> None:
     now = frozenset({0b00011, 0b00111, 0b01000})
-    near = tree_ladders.neighbours(sorted(now), 5, root=4)
+    near = ladders.neighbours(sorted(now), 5, root=4)
     assert len(near) == len(set(near))
     assert now not in near
     for sets in near:
@@ -142,7 +142,7 @@ def test_every_neighbour_is_a_tree_that_differs_in_one_bond() -> None:
 
 def test_divisions_among_sets_reach_every_mode() -> None:
     order = (3, 0, 5, 1, 4, 2)
-    divisions = tree_parts.divisions_among(tree_orders.intervals(order), 6, root=2)
+    divisions = parts.divisions_among(orders.intervals(order), 6, root=2)
     for mask, halves in divisions.items():
         for half in halves:
             assert half & mask == half
@@ -202,18 +202,18 @@ def test_families_on_either_side_of_a_tolerance_and_of_a_budget(power: float) ->
     x = np.random.default_rng(0).standard_normal((5,) * 5)
     x += sum(5.0 / (1.0 + grid) for grid in np.ogrid[:5, :5, :5, :5, :5])
     spectra = CutSpectra(x, [f"x{k}" for k in range(5)], float(np.linalg.norm(x)))
-    divisions = tree_parts.all_divisions(5, 0)
-    plain = tree_parts.programme(
+    divisions = parts.all_divisions(5, 0)
+    plain = parts.programme(
         x.shape, divisions, lambda axes: spectra.tails([f"x{k}" for k in axes]), 0.1
     )
-    lifted = tree_ladders.raised(plain, power)
-    family, weight = tree_ladders.reaching(lifted, 1.0, 100.0)
+    lifted = ladders.raised(plain, power)
+    family, weight = ladders.reaching(lifted, 1.0, 100.0)
     assert family == laminar.cheapest(lifted, weight)
     assert family.squared <= 1.0
-    smaller, _ = tree_ladders.within(lifted, family.num_params - 1, weight)
+    smaller, _ = ladders.within(lifted, family.num_params - 1, weight)
     assert smaller.num_params < family.num_params
     assert smaller.squared > family.squared
-    steps = tree_ladders.between(lifted, 0.25, 1.7, 100.0)
+    steps = ladders.between(lifted, 0.25, 1.7, 100.0)
     assert steps[0][0].squared <= 1.7
     assert all(a[0].squared >= b[0].squared for a, b in itertools.pairwise(steps))
     assert steps[-1][0].squared <= 0.25
@@ -221,9 +221,9 @@ def test_families_on_either_side_of_a_tolerance_and_of_a_budget(power: float) ->
 
 def test_the_bonds_of_a_structure_are_its_sets() -> None:
     ranks = {0b000001: 2, 0b000011: 3, 0b001100: 4, 0b001111: 2}
-    structure = tree_parts.structure_of(ranks, (4,) * 6, [f"x{k}" for k in range(6)])
-    bonds = tree_parts.bonds_of(structure)
-    normal = {tree_ladders.normalised(mask, 0b111111, 5): bond for mask, bond in bonds.items()}
+    structure = parts.structure_of(ranks, (4,) * 6, [f"x{k}" for k in range(6)])
+    bonds = parts.bonds_of(structure)
+    normal = {ladders.normalised(mask, 0b111111, 5): bond for mask, bond in bonds.items()}
     assert {mask: structure.size[bond] for mask, bond in normal.items()} == ranks
 
 

@@ -16,9 +16,16 @@ import numpy as np
 
 from contraction.errors import InputError, RankError
 from contraction.truncation import check_rank
-from structure_search.methods.laminar import Family, Int, Parts, Programme, family_params, hulls
-from structure_search.methods.tree_ladders import within
-from structure_search.methods.tree_parts import divisions_of
+from structure_search.methods.trees.ladders import within
+from structure_search.methods.trees.laminar import (
+    Family,
+    Int,
+    Parts,
+    Programme,
+    family_params,
+    hulls,
+)
+from structure_search.methods.trees.parts import divisions_of
 from tnet.allocation import allocate
 from tnet.structure import Structure
 from tnet.trees import rooted

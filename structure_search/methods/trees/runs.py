@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, final
 
 from structure_search.methods.base import Answer, Problem, Proposal
-from structure_search.methods.laminar import (
-    Family,
-    Float,
-    Programme,
-    cheapest,
-    family_params,
-)
-from structure_search.methods.tree_fits import reduced_data
-from structure_search.methods.tree_ladders import (
+from structure_search.methods.trees.fits import reduced_data
+from structure_search.methods.trees.ladders import (
     SPAN,
     TINY,
     between,
@@ -32,8 +25,20 @@ from structure_search.methods.tree_ladders import (
     rough_price,
     within,
 )
-from structure_search.methods.tree_orders import format_trees, intervals, mutual_information, orders
-from structure_search.methods.tree_parts import (
+from structure_search.methods.trees.laminar import (
+    Family,
+    Float,
+    Programme,
+    cheapest,
+    family_params,
+)
+from structure_search.methods.trees.orders import (
+    format_trees,
+    intervals,
+    mutual_information,
+    orders,
+)
+from structure_search.methods.trees.parts import (
     ALL_UP_TO,
     all_divisions,
     bonds_of,

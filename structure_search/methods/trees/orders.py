@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from structure_search.methods.tree_parts import Tails
+from structure_search.methods.trees.parts import Tails
 
 Float = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from structure_search.methods.laminar import Programme, members
+from structure_search.methods.trees.laminar import Programme, members
 from tnet.structure import Structure
 from tnet.trees import rooted
 

@@ -14,8 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from structure_search.methods.laminar import Family, Programme, cheapest, family_params, members
-from structure_search.methods.tree_parts import divisions_of, modes_in
+from structure_search.methods.trees.laminar import (
+    Family,
+    Programme,
+    cheapest,
+    family_params,
+    members,
+)
+from structure_search.methods.trees.parts import divisions_of, modes_in
 
 CLOSE = 0.1  # in the logarithm of what is looked for: near enough for a price
 STEP = 4.0  # factor between the first weights
