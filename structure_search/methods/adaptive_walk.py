@@ -28,7 +28,7 @@ VAIN = 6  # batches in a row without gain after which the walk is over
 TRIAL_SWEEPS, POLISH_SWEEPS = 4, 9
 LONGER = 3  # times the sweeps of a trial from a network that sweeps help no more
 STEP_SWEEPS = 24  # what a step takes, in sweeps: its fits, and looking for them
-FORGOTTEN = 1.5  # sweeping on is tried again after some steps
+FORGOTTEN = 3  # steps after which sweeping on is tried again
 RECOVERY = 0.4  # share of a loss that is believed to be left after a fit, to begin with
 GAIN = 1e-3  # relative gain of a polish that is worth another round
 MEMORY = 0.7  # weight of what was believed of `recovery` against what was just seen
@@ -58,6 +58,7 @@ class Walk:
         self._recovery = RECOVERY
         self._size = 1  # bonds raised in the last good step
         self._polished = math.inf  # what sweeping on gained the last time
+        self._steps = 0
         self._failed: set[str] = set()
 
     def run(self, start: Answer) -> Stage:
@@ -80,7 +81,9 @@ class Walk:
 
     def _sweep_on(self, gained: float) -> Stage:
         """Sweep as long as that gains more for its time than the last step did."""
-        self._polished *= FORGOTTEN
+        self._steps += 1
+        if not self._steps % FORGOTTEN:
+            self._polished = math.inf
         while self._polished > gained * POLISH_SWEEPS / STEP_SWEEPS:
             before = self._order(self._now)[0]
             yield from self._polish()
