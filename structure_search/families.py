@@ -100,7 +100,7 @@ def _binary_trees(count: int) -> Iterator[tuple[Edge, ...]]:
 
 def _contracted(edges: Sequence[Edge], kept: Sequence[bool]) -> dict[int, int]:
     """Return vertex -> the representative of the node it ends up in."""
-    part = {vertex: vertex for edge in edges for vertex in edge}
+    part = {0: 0} | {vertex: vertex for edge in edges for vertex in edge}
     for (a, b), keep in zip(edges, kept, strict=True):
         if not keep:
             old, new = part[a], part[b]

@@ -233,7 +233,8 @@ def in_rows(net: Network) -> Network:
     Examples
     --------
     >>> import numpy as np
-    >>> s = tnet.tensor_train((2, 3), 2)
+    >>> from tnet.formats import tensor_train
+    >>> s = tensor_train((2, 3), 2)
     >>> net = Network(s, {"g0": np.ones((2, 2)), "g1": np.asfortranarray(np.ones((2, 3)))})
     >>> in_rows(net)["g1"].flags.c_contiguous
     True

@@ -60,7 +60,7 @@ class SmallestFirst(AbstractMethod):
     ...     rng=np.random.default_rng(0),
     ... )
     >>> found.best.num_params, found.outcome.name
-    (62, 'REACHED')
+    (54, 'REACHED')
     """
 
     needs_every_entry: ClassVar[bool] = True

@@ -181,6 +181,9 @@ class _Walk:
     def run(self, start: State) -> Proposals:
         """Yield the trips with interpolation, then those without."""
         options = self._options
+        if not self._space.variables:  # a single mode
+            yield [Proposal(structure=self._space.structure(start), label="the only structure")]
+            return
         centre = yield from self._trips_from(
             start, options.initial_radius, most=options.initial_trips, interpolate=True
         )

@@ -168,6 +168,17 @@ def test_missing_entries_are_completed_or_refused_before_any_work(case: str, tmp
 
 
 @every_method
+def test_data_with_one_mode_are_one_node(case: str) -> None:
+    if case == "reuse":
+        pytest.skip("the known structure has three modes")
+    method, objective = CASES[case]
+    x = np.arange(1.0, 7.0)
+    found = search(x, method=method, objective=objective, rng=np.random.default_rng(0))
+    assert found.best.error <= 1e-12
+    assert found.best.num_params <= 7  # a Tucker network has a core, too
+
+
+@every_method
 def test_a_zero_tensor_is_found_at_once(case: str) -> None:
     found = run(case, np.zeros((4, 3, 2)))
     assert found.best.error == 0.0
