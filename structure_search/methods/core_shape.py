@@ -28,7 +28,11 @@ SCREENED = 48  # shapes that are tried by two sweeps of orthogonal iteration
 FEWEST = 8  # of them, whatever their HOSVD errors
 REACH = 1.5  # times what sweeps have gained so far: what they may gain on the next shape
 CLOSE = 1.01  # of the least error after two sweeps: no shape above it is refined
-FIRST_SWEEPS = 4  # of refinement before half of the shapes are left behind
+FIRST_SWEEPS, LAST_SWEEPS = 4, 16  # of a round of refinement, of which every one is twice as long
+FEW_ROWS = 12  # beyond the ranks are worked on until two shapes are left
+SETTLED = 1e-5  # of the squared error: a sweep that gains less than that ends a round
+FINAL = 1e-6
+EQUAL = -1e-6  # shapes must come nearer to the best than that to stay in the race
 
 
 class Tried(NamedTuple):
@@ -204,20 +208,33 @@ def screened(
 
 
 def finalists(found: hosvd.OrthogonalCore, near: Sequence[Tried]) -> list[Tried]:
-    """Return the best two shapes: the others are left behind, half of them at a time."""
-    sweeps = FIRST_SWEEPS
+    """Return the one or two best shapes: the others are left behind as sweeps tell them apart.
+
+    A shape is out of the race where not even `REACH` times what its last sweeps gained would bring
+    it to the best; of the others half stay.
+    """
     left = list(near)
-    while len(left) > 2:
+    sweeps = FIRST_SWEEPS
+    while len(left) > 1 and sweeps <= LAST_SWEEPS:
+        reach: dict[tuple[int, ...], float] = {}
         for k, tried in enumerate(left):
             core, factors, _ = hosvd.orthogonal_iteration(
-                found.core, tried.shape, sweeps=sweeps, start=tried.factors
+                found.core,
+                tried.shape,
+                sweeps=sweeps,
+                start=tried.factors,
+                rtol=SETTLED,
+                spare=FEW_ROWS,
             )
             kept = float(namespace(core).linalg.vector_norm(core)) ** 2
             left[k] = Tried(tried.shape, _error(kept, found.norm), factors)
+            reach[tried.shape] = REACH * max(tried.error - left[k].error, 0.0)
         left.sort(key=lambda t: (t.error, t.shape))
-        left = left[: max(2, len(left) // 2)]
-        sweeps *= 2
-    return left
+        near_best = left[0].error * (1.0 + EQUAL)
+        left = [left[0]] + [t for t in left[1:] if t.error - reach[t.shape] < near_best]
+        left = left[: max(2, len(near) // 2)]
+        near, sweeps = left, 2 * sweeps
+    return left[:2]
 
 
 def _corner_error(found: hosvd.OrthogonalCore, shape: tuple[int, ...]) -> float:
@@ -292,7 +309,7 @@ def _refine(
 ) -> Network:
     """Return the Tucker network of a shape, refined by orthogonal iteration."""
     core, inner, done = hosvd.orthogonal_iteration(
-        found.core, tried.shape, sweeps=sweeps, start=tried.factors, spare=max(found.core.shape)
+        found.core, tried.shape, sweeps=sweeps, start=tried.factors, rtol=FINAL, spare=max(found.core.shape)
     )
     arrays: dict[str, Array] = {"core": core}
     for n, (V, W) in enumerate(zip(found.factors, inner, strict=True)):

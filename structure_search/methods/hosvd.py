@@ -18,6 +18,8 @@ from contraction import linalg
 from contraction.arrays import Array, is_complex, namespace, to_numpy
 
 WORKED_ON = 2**19  # entries of the core that orthogonal iteration sees
+RUN = 8  # entries that lie side by side: slabs are added from this length on
+LARGE, PART = 64, 4  # eigenvectors alone are sought if so large and this part of them is wanted
 SPARE = 24  # rows of a factor beyond its rank that are worked on, at least
 Float = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -50,18 +52,29 @@ def orthogonal_core(x: Array, caps: Sequence[int]) -> OrthogonalCore:
     Cost: one Gram matrix per mode, |X| sum I_n multiply-adds, and as much for the core.
     Values below sqrt(eps) of the largest are noise, which no core shape can notice.
     """
-    xp = namespace(x)
-    norm = float(xp.linalg.vector_norm(x))
+    norm = float(namespace(x).linalg.vector_norm(x))
     factors, kept = [], []
     for n, cap in enumerate(caps):
-        w, V = linalg.eigh(_gram(x, n))
+        w, V = _spectrum(x, n, cap)
         factors.append(V[:, :cap])
-        share = np.maximum(to_numpy(w).astype(np.float64), 0.0)
+        share = np.zeros(x.shape[n])
+        share[: w.shape[0]] = np.maximum(to_numpy(w), 0.0)
         kept.append(np.cumsum(share) / max(float(share.sum()), np.finfo(float).tiny))
     core = x
     for n, V in sorted(enumerate(factors), key=lambda p: p[1].shape[1] / p[1].shape[0]):
         core = project(core, n, V)
     return OrthogonalCore(core=core, factors=tuple(factors), kept=tuple(kept), norm=norm)
+
+
+def _spectrum(x: Array, axis: int, cap: int) -> tuple[Array, Array]:
+    """Return the squared singular values of an unfolding and its left singular vectors."""
+    size = x.shape[axis]
+    rest = math.prod(x.shape) // size
+    if not cap <= rest < size:
+        return linalg.eigh(_gram(x, axis))
+    Q, R = linalg.qr(_unfolding(x, axis))  # a tall unfolding: its rank is that of R
+    w, V = linalg.eigh(_gram(R, 0))
+    return w, Q @ V
 
 
 def project(x: Array, axis: int, V: Any) -> Array:
@@ -74,13 +87,50 @@ def project(x: Array, axis: int, V: Any) -> Array:
     return out
 
 
-def _gram(x: Any, axis: int) -> Array:
+def _unfolding(x: Any, axis: int) -> Array:
     xp = namespace(x)
-    wide = xp.reshape(
-        xp.permute_dims(x, (axis, *(k for k in range(x.ndim) if k != axis))), (x.shape[axis], -1)
-    )
+    order = (axis, *(k for k in range(x.ndim) if k != axis))
+    out: Array = xp.reshape(xp.permute_dims(x, order), (x.shape[axis], -1))
+    return out
+
+
+def _gram(x: Any, axis: int) -> Array:
+    xp: Any = namespace(x)
+    # of the last axis no copy is needed
+    wide: Any = xp.reshape(x, (-1, x.shape[-1])).T if axis == x.ndim - 1 else _unfolding(x, axis)
     out: Array = wide @ (xp.conj(wide) if is_complex(x) else wide).T
     return out
+
+
+def _leading(gram: Any, rank: int) -> Array:
+    """Return the leading eigenvectors of a Gram matrix, unchecked where NumPy finds them.
+
+    They only steer the iteration: what is handed out is made orthonormal by a checked
+    factorisation (`orthonormal`), so that a wrong vector costs quality but no honesty.
+    """
+    if isinstance(gram, np.ndarray):
+        size = len(gram)
+        try:
+            if size >= LARGE and PART * rank <= size:
+                from scipy.linalg import eigh
+
+                w, V = eigh(gram, subset_by_index=(size - rank, size - 1), check_finite=False)
+            else:
+                w, V = np.linalg.eigh(gram)
+        except (np.linalg.LinAlgError, ValueError):
+            return linalg.eigh(gram)[1][:, :rank]
+        if np.isfinite(w).all():
+            leading: Array = np.ascontiguousarray(V[:, : -rank - 1 : -1])
+            return leading
+    return linalg.eigh(gram)[1][:, :rank]
+
+
+def orthonormal(core: Array, factors: Sequence[Array]) -> tuple[Array, tuple[Array, ...]]:
+    """Return `core` projected on what the factors span, and orthonormal bases of that."""
+    bases = tuple(linalg.qr(w)[0] for w in factors)
+    for n, Q in sorted(enumerate(bases), key=lambda p: p[1].shape[1] / p[1].shape[0]):
+        core = project(core, n, Q)
+    return core, bases
 
 
 def captured(core: Array) -> Float:
@@ -89,11 +139,16 @@ def captured(core: Array) -> Float:
     Cost: one pass per mode over an array of the size of the core.
     """
     host = to_numpy(core)
-    energy: Float = (host.real**2 + host.imag**2 if np.iscomplexobj(host) else host**2).astype(
-        np.float64
-    )
-    for axis in range(energy.ndim):
-        np.cumsum(energy, axis=axis, out=energy)
+    squares = host.real**2 + host.imag**2 if np.iscomplexobj(host) else host**2
+    energy: Float = np.ascontiguousarray(squares, dtype=np.float64)
+    for axis, size in enumerate(energy.shape):
+        before, after = math.prod(energy.shape[:axis]), math.prod(energy.shape[axis + 1 :])
+        if after < RUN:
+            np.cumsum(energy, axis=axis, out=energy)
+            continue
+        slabs = energy.reshape(before, size, after)  # a view: `energy` is contiguous
+        for k in range(1, size):  # many times as fast as a cumulative sum along an outer axis
+            slabs[:, k] += slabs[:, k - 1]
     return energy
 
 
@@ -151,7 +206,7 @@ def _improved(
     """Replace one factor by the best for the others; return the core projected on those."""
     for m in others:
         core = project(core, m, W[m])
-    W[mode] = linalg.eigh(_gram(core, mode))[1][:, : ranks[mode]]
+    W[mode] = _leading(_gram(core, mode), ranks[mode])
     return core
 
 
