@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
 
@@ -31,8 +31,12 @@ CLOSE = 1.01  # of the least error after two sweeps: no shape above it is refine
 FIRST_SWEEPS, LAST_SWEEPS = 4, 16  # of a round of refinement, of which every one is twice as long
 FEW_ROWS = 12  # beyond the ranks are worked on until two shapes are left
 SETTLED = 1e-5  # of the squared error: a sweep that gains less than that ends a round
-FINAL = 1e-6
+FINAL = 1e-6  # the same, of the last refinement in the core
+ON_DATA, FINAL_ON_DATA = 8, 1e-5  # sweeps on data larger than the core, and where they end
 EQUAL = -1e-6  # shapes must come nearer to the best than that to stay in the race
+
+
+Ranks: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Tried(NamedTuple):
@@ -100,16 +104,18 @@ class CoreShape(AbstractMethod):
         found = hosvd.orthogonal_core(problem.x, wide)
         corner = replace(found, core=found.core[tuple(slice(cap) for cap in caps)])
         proposals = []
-        shapes = select_shapes(corner, sizes, self.max_params, max(self.polish, SCREENED))
-        for tried in finalists(
-            found, screened(found, sizes, self.max_params, shapes)[: self.polish]
-        ):
+        small = math.prod(corner.core.shape) <= GRID
+        energy = hosvd.captured(corner.core) if small else None
+        shapes = select_shapes(corner, sizes, self.max_params, SCREENED, energy)
+        near = screened(found, sizes, self.max_params, shapes, energy)[: self.polish]
+        whole = problem.x if entries > hosvd.WORKED_ON else None
+        for tried in finalists(found, near):
             structure = tucker(problem.modes, tried.shape)
             ranks = "x".join(map(str, tried.shape))
             proposals.append(
                 Proposal(
                     structure=structure,
-                    solve=partial(_refine, found, structure, tried, self.sweeps),
+                    solve=partial(_refine, found, whole, structure, tried, self.sweeps),
                     sweeps=self.sweeps,
                     label=f"core {ranks}, after a few sweeps {tried.error:.3e}",
                 )
@@ -119,51 +125,54 @@ class CoreShape(AbstractMethod):
 
 
 def select_shapes(
-    found: hosvd.OrthogonalCore, sizes: Sequence[int], budget: int, count: int
+    found: hosvd.OrthogonalCore,
+    sizes: Sequence[int],
+    budget: int,
+    count: int,
+    energy: hosvd.Float | None = None,
 ) -> list[tuple[tuple[int, ...], float]]:
     """Return the `count` best shapes that cannot grow within `budget`, and their HOSVD errors.
 
     Exact over all shapes, by one cumulative sum, where the core has at most 2^26 entries.
-    Cost: a few passes over the core.
+    Cost: a pass over the core per mode; none where its cumulative sum, `energy`, is given.
     """
     if math.prod(found.core.shape) > GRID:
         return _exchanged(found, sizes, budget, count)
-    energy = hosvd.captured(found.core)
-    product: Any = np.ones((), np.int64)
-    total: Any = np.zeros((), np.int64)
-    for size, most in zip(sizes, found.core.shape, strict=True):
-        ranks = np.arange(1, most + 1)
-        product, total = product[..., None] * ranks, total[..., None] + size * ranks
-    params = (product + total).ravel()
-    feasible = np.flatnonzero(params <= budget)
-    value = energy.ravel()[feasible]
-    whole = _cannot_grow(found.core.shape, sizes, params.reshape(energy.shape), budget)
-    maximal = whole.ravel()[feasible]
-    feasible, value = feasible[maximal], value[maximal]
-    near = min(len(value), 16 * count)
-    top = np.argpartition(value, len(value) - near)[-near:]
+    energy = hosvd.captured(found.core) if energy is None else energy
+    ranks = _largest_last(found.core.shape, sizes, budget)
+    value = energy[tuple(ranks - 1)]
+    params = ranks.prod(axis=0) + np.asarray(sizes) @ ranks
+    top = np.arange(len(value))
+    if len(value) > 16 * count:
+        top = np.argpartition(value, len(value) - 16 * count)[-16 * count :]
     # of shapes that keep equally much (up to rounding) the smaller one
     rounded = np.round(value[top] / found.norm**2, 13) if found.norm else value[top]
-    top = feasible[top[np.lexsort((params[feasible[top]], -rounded))]][:count]
-    places = np.unravel_index(top, energy.shape)
-    shapes = [tuple(int(k) + 1 for k in place) for place in zip(*places, strict=True)]
-    return [(s, _error(float(energy[tuple(r - 1 for r in s)]), found.norm)) for s in shapes]
+    top = top[np.lexsort((params[top], -rounded))][:count]
+    return [
+        (tuple(ranks[:, k].tolist()), _error(float(value[k]), found.norm)) for k in top.tolist()
+    ]
 
 
-def _cannot_grow(
-    caps: Sequence[int], sizes: Sequence[int], params: Any, budget: int
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell of every shape whether no rank can be raised, by the budget, use or size."""
-    order = len(caps)
-    ranks = np.ogrid[tuple(slice(1, cap + 1) for cap in caps)]
-    found = np.ones(params.shape, dtype=bool)
+def _largest_last(caps: Sequence[int], sizes: Sequence[int], budget: int) -> Ranks:
+    """Return all useful shapes within the budget of which no rank can be raised, (order, shapes).
+
+    All ranks but that of the mode with the largest cap are enumerated, and that is as large as
+    the budget, the mode and the product of the others allow. A larger rank is of no use.
+    """
+    order, last = len(caps), max(range(len(caps)), key=lambda n: caps[n])
+    grid = np.indices([cap for n, cap in enumerate(caps) if n != last]).reshape(order - 1, -1) + 1
+    weights = np.array([size for n, size in enumerate(sizes) if n != last], dtype=np.int64)
+    product = grid.prod(axis=0)
+    rank = np.minimum((budget - weights @ grid) // (product + sizes[last]), caps[last])
+    ranks = np.insert(grid, last, np.minimum(rank, product), axis=0)[:, rank >= 1]
+    product = ranks.prod(axis=0)
+    room = budget - product - np.asarray(sizes) @ ranks
+    kept = np.ones(ranks.shape[1], dtype=bool)
     for n, size in enumerate(sizes):
-        others: Any = 1
-        for m in range(order):
-            others = others * ranks[m] if m != n else others
-        # a rank above the product of the others is of no use
-        found &= (params + others + size > budget) | (ranks[n] >= caps[n]) | (ranks[n] >= others)
-    return found
+        others = product // ranks[n]
+        kept &= ranks[n] <= others
+        kept &= (others + size > room) | (ranks[n] >= caps[n]) | (ranks[n] >= others)
+    return ranks[:, kept]
 
 
 def screened(
@@ -171,6 +180,7 @@ def screened(
     sizes: Sequence[int],
     budget: int,
     shapes: Sequence[tuple[tuple[int, ...], float]],
+    energy: hosvd.Float | None = None,
 ) -> list[Tried]:
     """Return shapes after two sweeps of orthogonal iteration, best first, near ones only.
 
@@ -188,6 +198,8 @@ def screened(
                 continue
             if len(known) >= FEWEST and rough * (1.0 - REACH * gain) > best:
                 break
+            if _least_error(found, shape) > best:
+                continue
             corner = found.core[tuple(slice(max(2 * r, r + 6)) for r in shape)]
             core, factors, _ = hosvd.orthogonal_iteration(corner, shape, sweeps=2, rtol=1e-4)
             kept = float(namespace(core).linalg.vector_norm(core)) ** 2
@@ -199,7 +211,7 @@ def screened(
         leader = min(known.values(), key=lambda t: (t.error, t.shape)).shape
         caps = rank_caps(sizes, budget)
         near = [
-            (s, _corner_error(found, s))
+            (s, _corner_error(found, s, energy))
             for s in _around(leader, caps, sizes, budget)
             if s not in known
         ]
@@ -237,7 +249,11 @@ def finalists(found: hosvd.OrthogonalCore, near: Sequence[Tried]) -> list[Tried]
     return left[:2]
 
 
-def _corner_error(found: hosvd.OrthogonalCore, shape: tuple[int, ...]) -> float:
+def _corner_error(
+    found: hosvd.OrthogonalCore, shape: tuple[int, ...], energy: hosvd.Float | None = None
+) -> float:
+    if energy is not None:
+        return _error(float(energy[tuple(r - 1 for r in shape)]), found.norm)
     corner = found.core[tuple(slice(r) for r in shape)]
     return _error(float(namespace(corner).linalg.vector_norm(corner)) ** 2, found.norm)
 
@@ -261,6 +277,12 @@ def _around(
             if ranks[m] >= 1 and tuple(ranks) != shape:
                 made.append(tuple(ranks))
     return list(dict.fromkeys(made))
+
+
+def _least_error(found: hosvd.OrthogonalCore, shape: Sequence[int]) -> float:
+    """Return a lower bound on the error of every network of this shape: the worst unfolding's."""
+    kept = min(float(k[r - 1]) for k, r in zip(found.kept, shape, strict=True))
+    return math.sqrt(max(1.0 - kept, 0.0))
 
 
 def _error(kept: float, norm: float) -> float:
@@ -305,16 +327,36 @@ def _steps(order: int) -> list[tuple[int, ...]]:
 
 
 def _refine(
-    found: hosvd.OrthogonalCore, structure: Structure, tried: Tried, sweeps: int
+    found: hosvd.OrthogonalCore,
+    whole: Array | None,
+    structure: Structure,
+    tried: Tried,
+    sweeps: int,
 ) -> Network:
-    """Return the Tucker network of a shape, refined by orthogonal iteration."""
+    """Return the Tucker network of a shape, refined by orthogonal iteration.
+
+    In the core, and where that is no rotation of all data on these themselves, `whole`.
+    """
     core, inner, done = hosvd.orthogonal_iteration(
-        found.core, tried.shape, sweeps=sweeps, start=tried.factors, rtol=FINAL, spare=max(found.core.shape)
+        found.core,
+        tried.shape,
+        sweeps=sweeps,
+        start=tried.factors,
+        rtol=FINAL,
+        spare=max(found.core.shape),
     )
+    bases: list[Any] = [V @ W for V, W in zip(found.factors, inner, strict=True)]
+    if whole is None or hosvd.is_whole(found.core, whole, tried.shape):
+        core, Q = hosvd.orthonormal(found.core, inner)
+        factors: list[Any] = [V @ W for V, W in zip(found.factors, Q, strict=True)]
+    else:
+        core, more = hosvd.iterated(
+            whole, bases, tried.shape, core, sweeps=min(sweeps, ON_DATA), rtol=FINAL_ON_DATA
+        )
+        done += more
+        core, factors = hosvd.orthonormal(whole, bases)
     arrays: dict[str, Array] = {"core": core}
-    for n, (V, W) in enumerate(zip(found.factors, inner, strict=True)):
-        factor: Any = V @ W
-        arrays[f"u{n}"] = factor.T
+    arrays |= {f"u{n}": factor.T for n, factor in enumerate(factors)}
     norm = float(np.linalg.norm(to_numpy(core)))
     error = _error(norm**2, found.norm)
     # the difference of two squares has a floor of sqrt(eps): below it only an estimate

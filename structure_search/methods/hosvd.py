@@ -81,8 +81,11 @@ def project(x: Array, axis: int, V: Any) -> Array:
     """Return x x_axis V^H: the axis of length I becomes one of length R."""
     xp: Any = namespace(x)
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    adjoint = xp.conj(V).T if is_complex(x) else V.T
-    y = adjoint @ xp.reshape(x, (before, x.shape[axis], after))
+    conjugate = xp.conj(V) if is_complex(x) else V
+    if after == 1:  # one product of matrices instead of many with vectors
+        y = xp.reshape(x, (before, x.shape[axis])) @ conjugate
+    else:
+        y = conjugate.T @ xp.reshape(x, (before, x.shape[axis], after))
     out: Array = xp.reshape(y, (*x.shape[:axis], V.shape[1], *x.shape[axis + 1 :]))
     return out
 
@@ -125,9 +128,9 @@ def _leading(gram: Any, rank: int) -> Array:
     return linalg.eigh(gram)[1][:, :rank]
 
 
-def orthonormal(core: Array, factors: Sequence[Array]) -> tuple[Array, tuple[Array, ...]]:
+def orthonormal(core: Array, factors: Sequence[Array]) -> tuple[Array, list[Array]]:
     """Return `core` projected on what the factors span, and orthonormal bases of that."""
-    bases = tuple(linalg.qr(w)[0] for w in factors)
+    bases = [linalg.qr(w)[0] for w in factors]
     for n, Q in sorted(enumerate(bases), key=lambda p: p[1].shape[1] / p[1].shape[0]):
         core = project(core, n, Q)
     return core, bases
@@ -167,14 +170,13 @@ def orthogonal_iteration(
     factors inside a corner of `core`. Only a corner a few times larger than `ranks`, at least by
     `spare`, is worked on, less of it where it has more than 2^19 entries; what lies outside
     matters little and is still counted as error. Stops when a sweep gains less than `rtol` of the
-    norm squared lost. The mode that shrinks most is projected once a sweep for all others.
+    norm squared lost.
 
     De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000) 1324.
     """
     xp = namespace(core)
     sizes = _corner(core.shape, ranks, spare)
     G = core[tuple(slice(n) for n in sizes)]
-    total = float(xp.linalg.vector_norm(G)) ** 2
     if start is None:
         eye = [xp.eye(n, dtype=G.dtype, device=_device(G)) for n in sizes]
         W = [e[:, :r] for e, r in zip(eye, ranks, strict=True)]
@@ -183,31 +185,48 @@ def orthogonal_iteration(
         W, small = [_padded(w[:n], n) for w, n in zip(start, sizes, strict=True)], G
         for n, w in enumerate(W):
             small = project(small, n, w)
-    found, done = float(xp.linalg.vector_norm(small)) ** 2, 0
-    lead, *others = sorted(range(len(ranks)), key=lambda n: ranks[n] / sizes[n])
-    while done < sweeps:
-        done += 1
-        small = _improved(G, lead, others, W, ranks)
-        small = leading = project(G, lead, W[lead])
-        for n in others:
-            small = _improved(leading, n, [m for m in others if m != n], W, ranks)
-        if others:
-            small = project(small, others[-1], W[others[-1]])
-        now = float(xp.linalg.vector_norm(small)) ** 2
-        gained, found = now - found, now
-        if gained <= rtol * max(total - now, 0.0):
-            break
+    small, done = iterated(G, W, ranks, small, sweeps=sweeps, rtol=rtol)
     return small, tuple(_padded(w, n) for w, n in zip(W, core.shape, strict=True)), done
 
 
-def _improved(
-    core: Array, mode: int, others: Sequence[int], W: list[Array], ranks: Sequence[int]
-) -> Array:
-    """Replace one factor by the best for the others; return the core projected on those."""
-    for m in others:
+def iterated(
+    x: Array, W: list[Array], ranks: Sequence[int], small: Array, *, sweeps: int, rtol: float
+) -> tuple[Array, int]:
+    """Sweep over the factors `W` of `x` in place; return the last core and the sweeps done.
+
+    `small` is `x` projected on the factors at the start. Cost of a sweep: two passes over `x`,
+    and on what is projected N log2 N projections and N Gram matrices.
+    """
+    norm = namespace(x).linalg.vector_norm
+    total, found, done = float(norm(x)) ** 2, float(norm(small)) ** 2, 0
+    modes = sorted(range(len(ranks)), key=lambda n: ranks[n] / x.shape[n])
+    while done < sweeps:
+        done += 1
+        small = _swept(x, modes, W, ranks)
+        now = float(norm(small)) ** 2
+        gained, found = now - found, now
+        if gained <= rtol * max(total - now, 0.0):
+            break
+    return small, done
+
+
+def _swept(core: Array, modes: Sequence[int], W: list[Array], ranks: Sequence[int]) -> Array:
+    """Replace the factors of `modes`, one after the other, by the best for all others.
+
+    `core` is projected on the factors of all other modes. Both halves of the modes share the
+    projections on the other half. Returns the core projected on all factors.
+    """
+    if len(modes) == 1:
+        W[modes[0]] = _leading(_gram(core, modes[0]), ranks[modes[0]])
+        return project(core, modes[0], W[modes[0]])
+    first, second = modes[: len(modes) // 2], modes[len(modes) // 2 :]
+    left = core
+    for m in second:
+        left = project(left, m, W[m])
+    _swept(left, first, W, ranks)
+    for m in first:
         core = project(core, m, W[m])
-    W[mode] = _leading(_gram(core, mode), ranks[mode])
-    return core
+    return _swept(core, second, W, ranks)
 
 
 def _padded(w: Array, size: int) -> Array:
@@ -227,6 +246,12 @@ def _corner(shape: Sequence[int], ranks: Sequence[int], spare: int) -> list[int]
         if math.prod(sizes) <= WORKED_ON:
             break
     return sizes
+
+
+def is_whole(core: Array, data: Array, ranks: Sequence[int]) -> bool:
+    """Tell whether iteration with as much to spare as there is works on all of the data."""
+    worked_on = _corner(core.shape, ranks, max(core.shape))
+    return math.prod(worked_on) == math.prod(data.shape)
 
 
 def _device(x: Any) -> Any:
