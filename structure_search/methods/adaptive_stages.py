@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Generator, Sequence
 from typing import TypeAlias, final
 
@@ -49,6 +50,35 @@ class Best:
             return
         finally:
             stage.close()
+
+
+@final
+class Turns:
+    """A stage that is gone through in several turns, with others between them.
+
+    Parameters
+    ----------
+    stage
+        Which.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._answers: Sequence[Answer] | None = None
+
+    def next(self, count: int) -> Stage:
+        """Yield its next `count` batches."""
+        for _ in range(count):
+            try:
+                answers = self._answers
+                batch = next(self._stage) if answers is None else self._stage.send(answers)
+            except StopIteration:
+                return
+            self._answers = yield batch
+
+    def rest(self) -> Stage:
+        """Yield all that are left."""
+        return self.next(sys.maxsize)
 
 
 def side_by_side(stages: Sequence[Stage]) -> Stage:

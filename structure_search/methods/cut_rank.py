@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, final
 
+from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.canonical import canonical_key
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
@@ -34,6 +35,7 @@ HOPEFUL = (0.9, 0.7, 0.5)  # shares of the tolerance that each bond of a tree le
 NEAR = 0.05  # a fit that came so near may only have been slow
 LONG = 20  # times the sweeps that it gets then
 AGAIN = 4  # times the starts of a fit that missed, though its graph agrees with all cuts
+FEW_BOXES = 4000  # where the data are not known to have narrow cuts
 SWEPT_LEVELS = (0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.02, 0.01, 1e-3, 1e-4)
 
 
@@ -72,6 +74,10 @@ class CutRank(AbstractMethod):
         Most fits at one level, for one number of nodes without a mode.
     sweeps, restarts
         Effort of each fit.
+    flops
+        Operations of all fits of graphs with loops together, as `tnet.planned_flops` counts
+        them for each sweep that was made; a fit that may take more of them than are left gets
+        fewer starts, or none. 1e11 are about ten seconds.
 
     Examples
     --------
@@ -94,12 +100,15 @@ class CutRank(AbstractMethod):
     fits: int = 4
     sweeps: int = 40
     restarts: int = 6
+    flops: float = 2e11
 
     def __post_init__(self) -> None:
         for name in ("boxes", "fits", "sweeps", "restarts"):
             check_rank(getattr(self, name), name)
         for name in ("most_hubs", "slack"):
             check_rank(getattr(self, name), name, least=0)
+        if not self.flops > 0.0:
+            raise InputError(f"`flops` is a number of operations above 0, got {self.flops!r}.")
 
     def default_objective(self) -> None:
         """Return None: a tolerance, or what to weigh, has to be given."""
@@ -118,12 +127,34 @@ class CutRank(AbstractMethod):
                 break
 
 
-class _Run:
-    """The search for one tolerance."""
+def graphs_below(problem: Problem, tol: float, params: int, flops: float) -> Proposals:
+    """Yield the graphs with fewer than `params` parameters that agree with the cuts of the data.
 
-    def __init__(self, method: CutRank, problem: Problem, tol: float) -> None:
-        self._method, self._problem, self._tol = method, problem, tol
+    Parameters
+    ----------
+    problem
+        What is worked on; every entry is known.
+    tol
+        Relative error, not squared, that is enough.
+    params
+        Parameters that are too many.
+    flops
+        As for `CutRank`.
+    """
+    if params > 1:
+        method = CutRank(flops=flops, boxes=FEW_BOXES)
+        yield from _Run(method, problem, tol, params - 1).graphs()
+
+
+class _Run:
+    """The search for one tolerance, among structures of at most `most` parameters."""
+
+    def __init__(
+        self, method: CutRank, problem: Problem, tol: float, most: int | None = None
+    ) -> None:
+        self._method, self._problem, self._tol, self._most = method, problem, tol, most
         self._budget = Budget(method.boxes)
+        self._left = method.flops
         self._answers: dict[tuple[str, int], Answer] = {}
         self._best: Answer | None = None
         self._dense = math.prod(problem.modes.values())
@@ -132,6 +163,13 @@ class _Run:
         """Yield the graphs that agree with the cuts; then what is sure; then lower ranks."""
         yield from self._explained()
         yield from self._sure()
+        if self._best is not None:
+            yield from self._lower()
+        return self._best
+
+    def graphs(self) -> Stage:
+        """Yield the graphs that agree with the cuts, and lower ranks of one that is within."""
+        yield from self._explained()
         if self._best is not None:
             yield from self._lower()
         return self._best
@@ -149,6 +187,8 @@ class _Run:
         rungs = [(first, slack) for slack in allowed]
         rungs += [(ranks, slack) for slack in allowed for ranks in others]
         for ranks, slack in rungs:
+            if self._left <= 0.0:
+                break
             yield from self._level(ranks, 0, slack)
             agrees = self._agrees(ranks, slack)
             if agrees or (ranks is first and not slack):
@@ -173,6 +213,10 @@ class _Run:
         tries = HUB_FITS if hubs and agreed else self._method.fits
         for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
+            if tree is not None and not self._affords(graph.structure, self._method.restarts):
+                yield from self._smaller(tree, "tree of cuts")  # the fit may take long
+            if not self._affords(graph.structure, 1):
+                break
             answer = yield from self._try(graph.structure, label)
             if answer.error > self._tol and not number and tree is not None:
                 yield from self._smaller(tree, "tree of cuts")  # cheap, and mostly certain
@@ -195,12 +239,14 @@ class _Run:
         """Yield more sweeps for a fit that came near, then more starts if wanted."""
         structure = missed.evaluation.structure
         starts = self._method.restarts * AGAIN
-        if missed.error < NEAR and missed.network is not None:
+        long = self._method.sweeps * LONG
+        near = missed.error < NEAR and missed.network is not None
+        if near and self._affords(structure, LONG):
             (answer,) = yield [
                 Proposal(
                     structure=structure,
                     start=missed.network,
-                    sweeps=self._method.sweeps * LONG,
+                    sweeps=long,
                     before=missed.effort,
                     useful=self._tol,
                     parent=missed.request,
@@ -211,17 +257,29 @@ class _Run:
             if answer.error <= self._tol:
                 return answer
             starts += LONG  # so that it is more work than was done by now
-        if more:
+        if more and self._affords(structure, 1):
             return (yield from self._try(structure, "again", starts))
         return missed
 
+    def _affords(self, structure: Structure, starts: int) -> bool:
+        """Tell whether so many starts of a fit are within the operations that are left."""
+        return self._starts(structure, starts) == starts
+
+    def _starts(self, structure: Structure, starts: int) -> int:
+        """Return how many of some starts of a fit are within the operations that are left."""
+        flops = self._problem.task.planned_flops(structure) * self._method.sweeps
+        return starts if flops * starts <= self._left else max(0, int(self._left // flops))
+
     def _note(self, answer: Answer) -> None:
+        done = answer.evaluation
+        if done.sweeps:
+            self._left -= done.sweeps * self._problem.task.planned_flops(done.structure)
         if answer.error <= self._tol and answer.evaluation.num_params <= self._cap():
             self._best = answer
 
     def _cap(self) -> int:
-        if self._best is None:
-            return 4 * self._dense  # more than any reduced tree of full ranks needs
+        if self._best is None:  # else more than any reduced tree of full ranks needs
+            return 4 * self._dense if self._most is None else self._most
         return self._best.evaluation.num_params - 1
 
     def _try(self, structure: Structure, label: str, starts: int | None = None) -> Try:
@@ -229,6 +287,7 @@ class _Run:
         starts = self._method.restarts if starts is None else starts
         key = (canonical_key(structure), starts)
         if key not in self._answers:
+            starts = max(1, self._starts(structure, starts))
             (answer,) = yield [
                 Proposal(
                     structure=structure,

@@ -9,7 +9,8 @@ import numpy as np
 
 from contraction.errors import InputError
 from contraction.truncation import check_rank
-from structure_search.methods.base import AbstractMethod, Problem, Proposals
+from structure_search.methods.base import AbstractMethod, Problem, Proposal, Proposals
+from structure_search.methods.trees.parts import structure_of
 from structure_search.methods.trees.runs import AbstractRun, NearestRun, SmallestRun
 from structure_search.objectives import RelativeError
 
@@ -82,6 +83,10 @@ class TreeSearch(AbstractMethod):
     def propose(self, problem: Problem) -> Proposals:
         """Yield trees with ranks."""
         problem.require_complete("TreeSearch")
+        if len(problem.modes) == 1:  # there is one tree
+            alone = structure_of({}, tuple(problem.modes.values()), tuple(problem.modes))
+            yield [Proposal(structure=alone, label="1 nodes")]
+            return
         run = self._run(problem)
         yield from run.trees()
         for _ in range(self.rounds):

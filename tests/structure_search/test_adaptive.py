@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tnet
+from contraction.errors import InputError
 from structure_search import (
     Adaptive,
     CutRank,
@@ -18,8 +19,9 @@ from structure_search import (
     WeightedError,
     search,
 )
+from structure_search.methods.adaptive import FLOPS
 from structure_search.methods.adaptive_moves import changed
-from structure_search.methods.adaptive_stages import side_by_side
+from structure_search.methods.adaptive_stages import Turns, side_by_side
 from structure_search.methods.growth import Limits, growths
 from tests.planted import triangle
 
@@ -152,6 +154,70 @@ def test_raising_adjacent_bonds_adds_the_slices_of_each() -> None:
             np.testing.assert_allclose(tnet.contract(start), wanted, atol=1e-12)
 
 
+def cube() -> np.ndarray:
+    """Bands over a landscape with a little noise: no cut is narrow, and sizes differ."""
+    rng = np.random.default_rng(2)
+    rows, columns, bands = np.ogrid[0:1:16j, 0:1:18j, 0:1:60j]
+    x = sum(
+        np.exp(-((rows - a) ** 2 + (columns - b) ** 2 + 0.3 * (bands - c) ** 2) / w)
+        for a, b, c, w in rng.uniform(0.02, 1.0, (40, 4))
+    )
+    return x + 0.003 * rng.standard_normal(x.shape)
+
+
+def test_trees_come_first_where_no_cut_is_narrow() -> None:
+    x, goal = cube(), RelativeError(tol=0.01)
+    found = run(x, Adaptive(), goal, max_evaluations=80)
+    assert found.trace[0].error <= 0.01
+    dear = [e for e in found.trace if not e.structure.is_tree and e.label.startswith("cuts")]
+    assert all(e.num_params < found.trace[0].num_params for e in dear)
+    work = sum(tnet.planned_flops(e.structure) * e.sweeps for e in dear)
+    assert work <= FLOPS
+    trees = run(x, TreeSearch(), goal)
+    assert found.best.num_params <= 1.05 * trees.best.num_params
+
+
+@pytest.mark.parametrize("evaluations", [1, 3, 100])
+@pytest.mark.parametrize("method", [Adaptive(), TreeSearch()])
+@pytest.mark.parametrize("goal", [RelativeError(tol=0.1), MaxParams(params=500)])
+def test_a_network_is_never_larger_than_the_data(evaluations: int, method, goal) -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (4, 5, 6)).astype(float)
+    found = run(x, method, goal, max_evaluations=evaluations)
+    assert found.best.num_params <= 120
+    assert found.best.error <= 0.1
+    assert found.outcome is (Outcome.REACHED if evaluations == 100 else Outcome.BUDGET)
+
+
+def test_one_node_is_tried_where_growth_ends_above_the_data() -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (4, 5, 6)).astype(float)
+    assert run(x, Greedy(), RelativeError(tol=0.1)).best.num_params > 120
+    for limited in (Adaptive(max_rank=30), Adaptive(max_degree=4)):
+        found = run(x, limited, RelativeError(tol=0.1))
+        assert (found.best.num_params, found.best.error) == (120, 0.0)
+
+
+def test_turns_take_up_a_stage_where_it_was_left() -> None:
+    heard: list[object] = []
+
+    def stage():
+        for k in range(4):
+            heard.append((yield [f"{k}"]))
+
+    turns = Turns(stage())
+    seen = []
+    for part in (turns.next(1), turns.next(2), turns.rest(), turns.rest()):
+        answers, batch = None, next(part, None)
+        while batch is not None:
+            seen.append(*batch)
+            answers = [f"answer {word}" for word in batch]
+            try:
+                batch = part.send(answers)
+            except StopIteration:
+                batch = None
+    assert seen == ["0", "1", "2", "3"]
+    assert heard == [[f"answer {k}"] for k in range(4)]
+
+
 def test_side_by_side_gives_every_stage_its_own_answers() -> None:
     heard: dict[str, list[object]] = {"a": [], "b": []}
 
@@ -170,3 +236,20 @@ def test_side_by_side_gives_every_stage_its_own_answers() -> None:
             break
     assert sizes == [2, 2, 3]
     assert heard == {"a": [["A0.0"], ["A1.0", "A1.1"], ["A2.0", "A2.1", "A2.2"]], "b": [["B0.0"]]}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_fits_of_graphs_take_no_more_operations_than_allowed(share: float) -> None:
+    x, goal = picture(order=4), RelativeError(tol=0.05)
+
+    def work(method: CutRank) -> float:
+        found = run(x, method, goal)
+        assert found.best.error <= 0.05
+        fits = [e for e in found.trace if e.label.startswith("cuts") and not e.structure.is_tree]
+        return sum(tnet.planned_flops(e.structure) * e.sweeps for e in fits)
+
+    whole = work(CutRank())
+    assert whole > 1e6
+    assert work(CutRank(flops=share * whole)) <= share * whole
+    with pytest.raises(InputError, match="flops"):
+        CutRank(flops=0.0)

@@ -245,3 +245,12 @@ def test_a_tolerance_of_zero_is_refused() -> None:
             objective=RelativeError(tol=0.0),
             rng=np.random.default_rng(0),
         )
+
+
+@pytest.mark.parametrize("goal", [RelativeError(tol=0.1), MaxParams(params=9), MaxParams(params=3)])
+@pytest.mark.parametrize("size", [1, 5])
+def test_data_with_one_mode_are_one_node(goal, size: int) -> None:
+    x = np.arange(1.0, size + 1.0)
+    found = search(x, method=TreeSearch(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params == size
+    assert found.best.error < 1e-12

@@ -255,7 +255,7 @@ class SmallestRun(AbstractRun):
 
     def fixed(self) -> Stage:
         """Take the ranks with which factorisations share out the tolerance."""
-        families = []
+        families = [Family({}, math.prod(self.sizes), 0.0)]  # one node, where all are larger
         for sets in self.formats():
             structure = structure_of(dict.fromkeys(sets, 1), self.sizes, self.modes)
             shared = self.data.shared(structure, self.tol)
