@@ -25,7 +25,7 @@ from tnet.structure import Structure
 SPARE = 4  # times as many vectors of each mode are kept as a shape can have, and as many more
 GRID = 2**26  # entries of the largest core whose cumulative sum is formed
 SCREENED = 48  # shapes that are tried by two sweeps of orthogonal iteration
-FEWEST = 8  # of them, whatever their HOSVD errors
+FEWEST = 6  # of them, whatever their HOSVD errors
 REACH = 1.5  # times what sweeps have gained so far: what they may gain on the next shape
 CLOSE = 1.01  # of the least error after two sweeps: no shape above it is refined
 FIRST_SWEEPS, LAST_SWEEPS = 4, 16  # of a round of refinement, of which every one is twice as long
@@ -200,7 +200,7 @@ def screened(
                 break
             if _least_error(found, shape) > best:
                 continue
-            corner = found.core[tuple(slice(max(2 * r, r + 6)) for r in shape)]
+            corner = found.core[tuple(slice(max(2 * r, r + 3)) for r in shape)]
             core, factors, _ = hosvd.orthogonal_iteration(corner, shape, sweeps=2, rtol=1e-4)
             kept = float(namespace(core).linalg.vector_norm(core)) ** 2
             tried = known[shape] = Tried(shape, _error(kept, found.norm), factors)
@@ -226,12 +226,13 @@ def finalists(found: hosvd.OrthogonalCore, near: Sequence[Tried]) -> list[Tried]
     it to the best; of the others half stay.
     """
     left = list(near)
+    parts = {t.shape: found.core[tuple(slice(3 * r + 3) for r in t.shape)] for t in near}
     sweeps = FIRST_SWEEPS
     while len(left) > 1 and sweeps <= LAST_SWEEPS:
         reach: dict[tuple[int, ...], float] = {}
         for k, tried in enumerate(left):
             core, factors, _ = hosvd.orthogonal_iteration(
-                found.core,
+                parts[tried.shape],
                 tried.shape,
                 sweeps=sweeps,
                 start=tried.factors,

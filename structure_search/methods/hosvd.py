@@ -18,6 +18,7 @@ from contraction import linalg
 from contraction.arrays import Array, is_complex, namespace, to_numpy
 
 WORKED_ON = 2**19  # entries of the core that orthogonal iteration sees
+TALL = 2  # times as many rows as columns: the singular value decomposition is cheaper
 RUN = 8  # entries that lie side by side: slabs are added from this length on
 LARGE, PART = 64, 4  # eigenvectors alone are sought if so large and this part of them is wanted
 SPARE = 24  # rows of a factor beyond its rank that are worked on, at least
@@ -105,27 +106,37 @@ def _gram(x: Any, axis: int) -> Array:
     return out
 
 
-def _leading(gram: Any, rank: int) -> Array:
-    """Return the leading eigenvectors of a Gram matrix, unchecked where NumPy finds them.
+def _leading(core: Array, axis: int, rank: int) -> Array:
+    """Return the leading left singular vectors of an unfolding, unchecked where NumPy finds them.
 
     They only steer the iteration: what is handed out is made orthonormal by a checked
     factorisation (`orthonormal`), so that a wrong vector costs quality but no honesty.
     """
-    if isinstance(gram, np.ndarray):
-        size = len(gram)
+    if isinstance(core, np.ndarray):
         try:
-            if size >= LARGE and PART * rank <= size:
-                from scipy.linalg import eigh
-
-                w, V = eigh(gram, subset_by_index=(size - rank, size - 1), check_finite=False)
-            else:
-                w, V = np.linalg.eigh(gram)
+            w, vectors = _unchecked(core, axis, rank)
         except (np.linalg.LinAlgError, ValueError):
-            return linalg.eigh(gram)[1][:, :rank]
+            return linalg.eigh(_gram(core, axis))[1][:, :rank]
         if np.isfinite(w).all():
-            leading: Array = np.ascontiguousarray(V[:, : -rank - 1 : -1])
-            return leading
-    return linalg.eigh(gram)[1][:, :rank]
+            found: Array = vectors
+            return found
+    return linalg.eigh(_gram(core, axis))[1][:, :rank]
+
+
+def _unchecked(core: Any, axis: int, rank: int) -> tuple[Any, Any]:
+    size = core.shape[axis]
+    if rank <= core.size // size <= size // TALL:
+        wide: Any = _unfolding(core, axis)
+        U, s, _ = np.linalg.svd(wide, full_matrices=False)
+        return s, np.ascontiguousarray(U[:, :rank])
+    gram: Any = _gram(core, axis)
+    if size >= LARGE and PART * rank <= size:
+        from scipy.linalg import eigh
+
+        w, V = eigh(gram, subset_by_index=(size - rank, size - 1), check_finite=False)
+    else:
+        w, V = np.linalg.eigh(gram)
+    return w, np.ascontiguousarray(V[:, : -rank - 1 : -1])
 
 
 def orthonormal(core: Array, factors: Sequence[Array]) -> tuple[Array, list[Array]]:
@@ -217,7 +228,7 @@ def _swept(core: Array, modes: Sequence[int], W: list[Array], ranks: Sequence[in
     projections on the other half. Returns the core projected on all factors.
     """
     if len(modes) == 1:
-        W[modes[0]] = _leading(_gram(core, modes[0]), ranks[modes[0]])
+        W[modes[0]] = _leading(core, modes[0], ranks[modes[0]])
         return project(core, modes[0], W[modes[0]])
     first, second = modes[: len(modes) // 2], modes[len(modes) // 2 :]
     left = core
@@ -251,7 +262,7 @@ def _corner(shape: Sequence[int], ranks: Sequence[int], spare: int) -> list[int]
 def is_whole(core: Array, data: Array, ranks: Sequence[int]) -> bool:
     """Tell whether iteration with as much to spare as there is works on all of the data."""
     worked_on = _corner(core.shape, ranks, max(core.shape))
-    return math.prod(worked_on) == math.prod(data.shape)
+    return bool(math.prod(worked_on) == math.prod(data.shape))
 
 
 def _device(x: Any) -> Any:
