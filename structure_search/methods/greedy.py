@@ -17,13 +17,12 @@ from structure_search.methods.base import (
     Problem,
     Proposal,
     Proposals,
-    Warmth,
 )
 from structure_search.methods.growth import Growth, Limits, appended, growths
+from structure_search.methods.incomplete import isolated as isolated
 from structure_search.methods.shrinking import Backward, has_price, shrunk
 from structure_search.objectives import AbstractObjective, RelativeError
 from structure_search.results import Candidate, as_candidate
-from tnet.structure import Structure
 
 Ridge: TypeAlias = float | None  # the one that did best so far; None where it is not chosen here
 Growing: TypeAlias = Generator[Sequence[Proposal], Sequence[Answer], tuple[Answer, Ridge]]
@@ -60,8 +59,10 @@ class Greedy(AbstractMethod):
     `screening` are really tried, and the best by `choice` is kept with its weights. Growth ends
     where the error is within the objective's, or where no edge that was tried betters it: the
     weighted sum of size and error, the error within a budget, or the error over entries held
-    out, which so decide what is added and when it is enough. With missing entries and a budget
-    it starts from a small train a second time, and the better end is kept.
+    out, which so decide what is added and when it is enough. With missing
+    entries and a budget it grows a second time, within a train, and the better end is kept; where
+    the error is given and free growth missed it or came out large, small trains and rings are
+    starts as well.
 
     Then, as long as the objective does not suffer, ranks are lowered, rank is exchanged between
     bonds, and (with `inner_nodes`, under `RelativeError`) nodes are split by the singular values
@@ -149,10 +150,12 @@ class Greedy(AbstractMethod):
         if problem.start is None and not problem.task.complete:
             first += incomplete.by_sums(problem, begin, self.sweeps, ridge)
         now, ridge = yield from self._grow(problem, _nearest((yield first)), ridge)
-        train = None if problem.start else incomplete.train_within(problem)
-        if train is not None:
-            other, chosen = yield from self._grown_train(problem, train, ridge)
-            if other.error < now.error:
+        for way in incomplete.other_ways(problem):
+            below = incomplete.room(problem, now)
+            if any(s.num_params >= below for s in way.structures):
+                continue
+            other, chosen = yield from self._another_way(problem, way, below)
+            if _rank(problem, other) < _rank(problem, now):
                 now, ridge = other, chosen
         if not isinstance(problem.objective, RelativeError):
             now, ridge = yield from self._sweep(now, self.fit_sweeps, "polish", ridge)
@@ -162,9 +165,18 @@ class Greedy(AbstractMethod):
 
     # ---- forward ---------------------------------------------------------------------------
 
-    def _grow(self, problem: Problem, now: Answer, ridge: Ridge) -> Growing:
+    def _grow(
+        self,
+        problem: Problem,
+        now: Answer,
+        ridge: Ridge,
+        edges: incomplete.Edges | None = None,
+        below: float = math.inf,
+    ) -> Growing:
         goal = problem.objective
-        limits, patience = self._limits(goal), 0 if problem.task.complete else PATIENCE
+        patience = 0 if problem.task.complete else PATIENCE
+        allows = incomplete.allowed(problem, edges, below)
+        limits = Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=allows)
         while now.error > goal.enough and (net := now.network) is not None:
             residual = problem.task.residual(net)
             options = growths(net, residual, limits, observed=problem.task.observed)
@@ -205,18 +217,11 @@ class Greedy(AbstractMethod):
             limits=self._limits(goal),
         )
 
-    def _grown_train(self, problem: Problem, train: Structure, ridge: Ridge) -> Growing:
-        """Grow from a train as well; the entries held out tell which way was better."""
-        proposal = Proposal(
-            structure=train,
-            sweeps=self.sweeps,
-            restarts=self.restarts,
-            ridge=ridge,
-            warmth=Warmth.NONE,
-            label="train",
-        )
-        (answer,) = yield [proposal]
-        return (yield from self._grow(problem, answer, ridge))
+    def _another_way(self, problem: Problem, way: incomplete.Way, below: float) -> Growing:
+        """Grow once more; the entries held out tell which way was better."""
+        ridge = incomplete.FIRST_RIDGE if incomplete.may_choose_ridge(problem) else None
+        answers = yield way.starts(problem, self.sweeps, self.fit_sweeps, 2 * self.restarts, ridge)
+        return (yield from self._grow(problem, _nearest(answers), ridge, way.edges, below))
 
     def _limits(self, goal: AbstractObjective) -> Limits:
         return Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)
@@ -252,12 +257,13 @@ class Greedy(AbstractMethod):
         def key(answer: Answer) -> tuple[float, ...]:
             if by is StepChoice.OBJECTIVE:
                 return goal.order(as_candidate(answer.evaluation))
+            error, before = answer.error, now.error
             if by is StepChoice.ERROR:
-                return (answer.error,)
+                return (error,)
             more = max(1, answer.evaluation.num_params - now.evaluation.num_params)
             if by is StepChoice.ERROR_PER_PARAMETER:
-                return ((answer.error**2 - now.error**2) / more,)
-            return ((math.log(max(answer.error, TINY)) - math.log(max(now.error, TINY))) / more,)
+                return ((error**2 - before**2) / more,)
+            return ((math.log(max(error, TINY)) - math.log(max(before, TINY))) / more,)
 
         return min(useful, key=lambda a: (key(a), a.evaluation.index), default=None)
 
@@ -287,6 +293,10 @@ def _nearest(answers: Sequence[Answer]) -> Answer:
     return min(answers, key=lambda a: (a.error, a.evaluation.index))
 
 
+def _rank(problem: Problem, answer: Answer) -> tuple[float, ...]:
+    return problem.objective.order(as_candidate(answer.evaluation))
+
+
 def _expected(problem: Problem, now: Answer, growth: Growth) -> Candidate:
     """Return what a growth promises: the error left by its slices alone."""
     gain = growth.gain / problem.norm**2 if problem.norm else 0.0
@@ -296,9 +306,3 @@ def _expected(problem: Problem, now: Answer, growth: Growth) -> Candidate:
         error=math.sqrt(max(0.0, now.error**2 - gain)),
         index=0,
     )
-
-
-def isolated(problem: Problem) -> Structure:
-    """Return one node per mode and no bonds: the tensors of rank one."""
-    nodes = {f"v{k}": (mode,) for k, mode in enumerate(problem.modes)}
-    return Structure(nodes, problem.modes, tuple(problem.modes))

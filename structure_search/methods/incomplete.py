@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from contraction.arrays import namespace
 from structure_search.canonical import in_one_piece, reduced
-from structure_search.methods.base import Problem, Proposal
+from structure_search.methods.base import Answer, Problem, Proposal, Warmth
+from structure_search.objectives import RelativeError
 from structure_search.results import ErrorOf
 from structure_search.tasks.completion import Completion
-from tnet.formats import tensor_train
+from tnet.formats import tensor_ring, tensor_train
 from tnet.network import Network
 from tnet.structure import Structure
+
+Edges: TypeAlias = frozenset[frozenset[str]]
 
 FIRST_RIDGE = 1.0
 FACTOR = 2.0
 LARGEST = 64.0
-SHARE = 1 / 3  # of a budget, for the train that growth begins with
+RELIABLE = 0.5  # parameters per fitted entry of trains and rings that growth begins with
 SMALLEST = 2.0**-20  # below this there is none
 
 
@@ -39,21 +46,111 @@ def ridges_near(ridge: float) -> list[float]:
     return list(dict.fromkeys((ridge, lower, higher)))
 
 
-def train_within(problem: Problem) -> Structure | None:
-    """Return the largest train of equal ranks with a share of the parameters of a budget.
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One more growth.
 
-    From rank one growth may go astray where the entries are few and noisy; neighbours in the
-    order of the modes are a fair guess. None without a budget, or where it is too small.
+    Attributes
+    ----------
+    edges
+        The pairs of nodes that may have bonds; None if all.
+    structures
+        What it begins with, the nearest of them; none: the tensors of rank one.
     """
-    cap = problem.objective.cap
-    if problem.task.complete or cap is None or len(problem.modes) < 2:
-        return None
-    found, rank = None, 2
-    while True:
-        train = reduced(tensor_train(problem.modes, rank))
-        if train.num_params > SHARE * cap or train == found:
-            return found
-        found, rank = train, rank + 1
+
+    edges: Edges | None
+    structures: tuple[Structure, ...] = ()
+
+    def starts(
+        self, problem: Problem, sweeps: int, fit_sweeps: int, restarts: int, ridge: float | None
+    ) -> list[Proposal]:
+        """Return the fits that growth begins with.
+
+        Parameters
+        ----------
+        sweeps
+            At rank one.
+        fit_sweeps, restarts
+            Of a structure, from random starts.
+        ridge
+            As in `Proposal`.
+        """
+        begin = isolated(problem)
+        one = Proposal(structure=begin, sweeps=sweeps, restarts=1, ridge=ridge, label="rank one")
+        if not self.structures:
+            return [one, *by_sums(problem, begin, sweeps, ridge)]
+        return [
+            Proposal(
+                structure=s,
+                sweeps=fit_sweeps,
+                restarts=restarts,
+                ridge=ridge,
+                warmth=Warmth.NONE,
+                label="ring" if len(s.bonds) == len(s.legs) else "train",
+            )
+            for s in self.structures
+        ]
+
+
+def other_ways(problem: Problem) -> list[Way]:
+    """Return the ways of growth beside the free one from rank one.
+
+    Few and noisy entries may lead a free choice of bonds astray. Neighbours in the order of the
+    modes are a fair guess: growth within a train and within a ring, each from rank one. Where
+    the size is free and the error is given, small trains and rings are starts of free growth.
+    """
+    nodes = isolated(problem).node_names
+    if not isinstance(problem.task, Completion) or problem.start is not None or len(nodes) < 3:
+        return []
+    if problem.objective.cap is not None:
+        train = frozenset(frozenset(pair) for pair in itertools.pairwise(nodes))
+        return [Way(edges=train)]
+    if not isinstance(problem.objective, RelativeError):
+        return []
+    most = RELIABLE * _fitted(problem)
+    formats: list[Structure] = []
+    for rank in itertools.count(2):
+        pair = [reduced(f(problem.modes, rank)) for f in (tensor_train, tensor_ring)]
+        new = [s for s in pair if s.num_params <= most and s not in formats]
+        if not new:
+            return [Way(edges=None, structures=(s,)) for s in formats]
+        formats += new
+    raise AssertionError
+
+
+def room(problem: Problem, now: Answer) -> float:
+    """Return the size below which another way would be better; infinite if it is not limited."""
+    goal = problem.objective
+    met = isinstance(goal, RelativeError) and now.error <= goal.tol
+    return now.evaluation.num_params if met else math.inf
+
+
+def allowed(problem: Problem, edges: Edges | None, below: float) -> Callable[[Structure], bool]:
+    """Return what tells whether growth may go to a structure.
+
+    Beside the objective, the edges and the size, no more parameters than there are entries.
+    """
+    within = problem.objective.allows
+    most = min(below - 1, _fitted(problem))
+
+    def allows(structure: Structure) -> bool:
+        if structure.num_params > most or not within(structure):
+            return False
+        live = (bond for bond, rank in structure.ranks.items() if rank > 1)
+        return edges is None or all(frozenset(structure.holders[b]) in edges for b in live)
+
+    return allows
+
+
+def isolated(problem: Problem) -> Structure:
+    """Return one node per mode and no bonds: the tensors of rank one."""
+    nodes = {f"v{k}": (mode,) for k, mode in enumerate(problem.modes)}
+    return Structure(nodes, problem.modes, tuple(problem.modes))
+
+
+def _fitted(problem: Problem) -> float:
+    task = problem.task
+    return task.train.count if isinstance(task, Completion) else math.inf
 
 
 def by_sums(
