@@ -116,11 +116,17 @@ def _leading(core: Array, axis: int, rank: int) -> Array:
         try:
             w, vectors = _unchecked(core, axis, rank)
         except (np.linalg.LinAlgError, ValueError):
-            return linalg.eigh(_gram(core, axis))[1][:, :rank]
+            return _checked(core, axis, rank)
         if np.isfinite(w).all():
             found: Array = vectors
             return found
-    return linalg.eigh(_gram(core, axis))[1][:, :rank]
+    return _checked(core, axis, rank)
+
+
+def _checked(core: Array, axis: int, rank: int) -> Array:
+    V: Any = linalg.eigh(_gram(core, axis))[1]
+    leading: Array = V[:, :rank]
+    return leading
 
 
 def _unchecked(core: Any, axis: int, rank: int) -> tuple[Any, Any]:
