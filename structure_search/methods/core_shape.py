@@ -160,7 +160,8 @@ def _largest_last(caps: Sequence[int], sizes: Sequence[int], budget: int) -> Ran
     the budget, the mode and the product of the others allow. A larger rank is of no use.
     """
     order, last = len(caps), max(range(len(caps)), key=lambda n: caps[n])
-    grid = np.indices([cap for n, cap in enumerate(caps) if n != last]).reshape(order - 1, -1) + 1
+    others = [cap for n, cap in enumerate(caps) if n != last]
+    grid = np.indices(others).reshape(order - 1, math.prod(others)) + 1
     weights = np.array([size for n, size in enumerate(sizes) if n != last], dtype=np.int64)
     product = grid.prod(axis=0)
     rank = np.minimum((budget - weights @ grid) // (product + sizes[last]), caps[last])

@@ -128,10 +128,12 @@ def room(problem: Problem, now: Answer) -> float:
 def allowed(problem: Problem, edges: Edges | None, below: float) -> Callable[[Structure], bool]:
     """Return what tells whether growth may go to a structure.
 
-    Beside the objective, the edges and the size, no more parameters than there are entries.
+    Beside the objective, the edges and the size, no more parameters than there are entries;
+    a few bonds of rank two are allowed in any case, since very few entries may need the sweeps.
     """
     within = problem.objective.allows
-    most = min(below - 1, _fitted(problem))
+    least = 4 * sum(problem.modes.values())
+    most = min(below - 1, max(_fitted(problem), least))
 
     def allows(structure: Structure) -> bool:
         if structure.num_params > most or not within(structure):

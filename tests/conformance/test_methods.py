@@ -174,7 +174,7 @@ def test_data_with_one_mode_are_one_node(case: str) -> None:
     method, objective = CASES[case]
     x = np.arange(1.0, 7.0)
     found = search(x, method=method, objective=objective, rng=np.random.default_rng(0))
-    assert found.best.error <= 1e-12
+    assert found.best.error <= 1e-7  # a difference of two squares, for some methods
     assert found.best.num_params <= 7  # a Tucker network has a core, too
 
 
