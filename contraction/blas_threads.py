@@ -11,8 +11,9 @@ product waits for the thread that was put off; then NumPy's pool has one thread,
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import PurePath
@@ -20,6 +21,17 @@ from threading import Lock
 from typing import Any, final
 
 SMALL = 2e8  # flops of one sweep: some 5 ms
+
+
+def gram_flops(shape: Collection[int]) -> float:
+    """Return the flops of the smallest Gram matrix of a tensor: the scale of one product.
+
+    Examples
+    --------
+    >>> gram_flops((3, 4, 5))
+    360.0
+    """
+    return 2.0 * min(shape) * math.prod(shape)
 
 
 @contextmanager

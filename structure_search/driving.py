@@ -6,7 +6,6 @@ are recorded in the order of the batch, whoever was done first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import final
 
 import numpy as np
 
-from contraction.blas_threads import threads_for
+from contraction.blas_threads import gram_flops, threads_for
 from contraction.workers.ordering import in_order
 from contraction.workers.schedulers import Crew, Scheduler, Serial
 from structure_search import journal, run_folder
@@ -57,14 +56,8 @@ def drive(
     record: journal.RunRecord | None,
 ) -> Result:
     """Run the method until it ends or a limit is met, and collect the result."""
-    with threads_for(_pass_flops(task)):
+    with threads_for(gram_flops(task.task.modes.values())):
         return _driven(task, store, run, record)
-
-
-def _pass_flops(task: Task) -> float:
-    """Return the flops of the smallest Gram matrix of the data: the scale of one product."""
-    sizes = task.task.modes.values()
-    return 2.0 * min(sizes) * math.prod(sizes)
 
 
 def _driven(

@@ -14,7 +14,7 @@ import numpy as np
 
 import tnet
 from contraction.arrays import as_array
-from contraction.blas_threads import threads_for
+from contraction.blas_threads import gram_flops, threads_for
 from contraction.errors import CheckpointError, InputError, MemoryBudgetError
 from contraction.folder_lock import run_lock
 from structure_search.journal import RunRecord, read_run, write_baselines
@@ -121,7 +121,7 @@ def compare(
         rng = np.random.default_rng(run.config["seed"] if seed is None else seed)
         rows = []
         # many small factorisations by NumPy and SciPy in turns, whose idle threads would fight
-        with threads_for(2.0 * min(data.shape) * math.prod(data.shape)):
+        with threads_for(gram_flops(run.shape)):
             for fixed in fixed_formats(data, level_of(run), rng=rng, cp_seconds=cp_seconds):
                 rows.append(fixed.to_dict())
                 if show is not None:

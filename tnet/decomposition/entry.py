@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from contraction.arrays import NAMESPACES, Array, as_array
-from contraction.blas_threads import threads_for
+from contraction.blas_threads import gram_flops, threads_for
 from contraction.errors import InputError, ShapeError
 from contraction.factor import Method
 from contraction.truncation import check_rank, check_tol
@@ -141,7 +141,7 @@ def decompose(
         caps = within_budget(tree, caps, max_params)
     free = possible_ranks(tree, caps)
     goal = Goal(tol=tol or 0.0, caps=caps and free, free=free, method=method, rng=rng)
-    with threads_for(2.0 * min(plan.shape) * math.prod(plan.shape)):  # the first Gram matrix
+    with threads_for(gram_flops(plan.shape)):
         return decomposed(target, tree, goal, max_params)
 
 
