@@ -6,7 +6,7 @@ Written apart from the library on purpose: nothing here may use its operators or
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -57,12 +57,23 @@ def local(name: Any, size: int) -> Any:
     return name
 
 
+def written_out(terms: Iterable[Any]) -> Iterator[tuple[complex, Mapping[str, Any]]]:
+    """Single products; couplings of pairs one by one."""
+    for term in terms:
+        if hasattr(term, "coefficients"):
+            for j, right in enumerate(term.sites):
+                for i, left in enumerate(term.sites[:j]):
+                    yield term.coefficients[i, j], {left: term.left, right: term.right}
+        else:
+            yield term if isinstance(term, tuple) else (term.coefficient, term.factors)
+
+
 def dense_sum(sites: Mapping[str, int], terms: Iterable[Any]) -> sp.csr_matrix:
     """The sum of products as one sparse matrix; the first site is the slowest index."""
     names = list(sites)
     total = math.prod(sites.values())
     out = sp.csr_matrix((total, total))
-    for coefficient, factors in terms:
+    for coefficient, factors in written_out(terms):
         found = sp.identity(1, format="csr")
         for name in names:
             here = local(factors[name], sites[name]) if name in factors else None
