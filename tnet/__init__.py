@@ -58,6 +58,16 @@ if TYPE_CHECKING:
     from tnet.norms import log_norm as log_norm
     from tnet.norms import norm as norm
     from tnet.norms import relative_error as relative_error
+    from tnet.operators.entry import Compiler as Compiler
+    from tnet.operators.entry import operator as operator
+    from tnet.operators.local_matrices import local_operator as local_operator
+    from tnet.operators.terms import Pairs as Pairs
+    from tnet.operators.terms import Term as Term
+    from tnet.operators.tree_operator import SparseCore as SparseCore
+    from tnet.operators.tree_operator import TreeOperator as TreeOperator
+    from tnet.reconnecting import Criterion as Criterion
+    from tnet.reconnecting import Reconnection as Reconnection
+    from tnet.reconnecting import reconnect as reconnect
     from tnet.rounding import Rounding as Rounding
     from tnet.rounding import truncate as truncate
     from tnet.spectra import bond_spectra as bond_spectra
@@ -103,6 +113,11 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.gauge": ["move_center", "orthogonalize"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
+        "tnet.operators.entry": ["Compiler", "operator"],
+        "tnet.operators.local_matrices": ["local_operator"],
+        "tnet.operators.terms": ["Pairs", "Term"],
+        "tnet.operators.tree_operator": ["SparseCore", "TreeOperator"],
+        "tnet.reconnecting": ["Criterion", "Reconnection", "reconnect"],
         "tnet.rounding": ["Rounding", "truncate"],
         "tnet.spectra": ["bond_spectra"],
         "tnet.storage": ["FileInfo", "file_info", "load", "save"],
