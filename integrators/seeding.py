@@ -1,0 +1,69 @@
+"""Operator-seeded padding: the directions a product state needs before it can move.
+
+A product state may be a fixed point of every projected flow, since what the generator does to it
+is orthogonal to the tangent space. Padding the bases with what the operators of the open bonds do
+to them opens the directions of the first step (and costs no accuracy: the state is the same).
+"""
+
+from __future__ import annotations
+
+from contraction.arrays import Array, namespace
+from contraction.errors import InputError
+from contraction.truncation import check_rank
+from integrators.directions import new_directions, padded, stacked
+from integrators.field import AbstractField
+from integrators.tree_state import TreeState
+
+
+def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
+    """Return the same state with bases padded by the generator, up to `rank` each.
+
+    Parameters
+    ----------
+    state
+        Usually a product state; bonds of rank `rank` or more stay as they are.
+    field
+        What will drive it, bound to the same frame.
+    rank
+        Largest rank of a padded bond.
+
+    Notes
+    -----
+    From the leaves up, each basis U is joined by A_k U for every channel k of the operator on the
+    bond above it (the finished terms and the open ones), projected on the padded bases of the
+    children; the root's core is padded with zeros.
+
+    Raises
+    ------
+    InputError
+        The field is bound to another frame.
+    """
+    check_rank(rank, "rank")
+    if field.frame is not state.frame:
+        raise InputError("the field is bound to another frame than the state.")
+    frame = state.frame
+    cores = list(state.cores)
+    below: list[object] = [None] * frame.count
+    for node in reversed(range(frame.count)):
+        core = _widened(cores, node, state)
+        if node:
+            rows = core.reshape(core.shape[0], -1)
+            seeds = field.seeds(node, core, below)
+            room = rank - core.shape[0]
+            if room > 0 and len(seeds):
+                xp = namespace(core)
+                moved = xp.concat([x.reshape(x.shape[0], -1) for x in seeds], axis=0)
+                core = stacked(core, new_directions(rows, moved)[:room])
+            below[node] = field.up(node, core, below)
+        cores[node] = core
+    return TreeState(frame, tuple(cores))
+
+
+def _widened(cores: list[Array], node: int, state: TreeState) -> Array:
+    """Return a core with zeros where its children have become wider."""
+    slots = state.frame.slots[node]
+    shape = [int(cores[node].shape[0])]
+    for k, slot in enumerate(slots):
+        wide = cores[slot.child].shape[0] if slot.child >= 0 else cores[node].shape[k + 1]
+        shape.append(int(wide))
+    return padded(cores[node], tuple(shape))

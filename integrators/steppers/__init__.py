@@ -1,0 +1,1 @@
+"""Steppers: one step of time, before truncation."""

@@ -1,0 +1,128 @@
+"""What every stepper is, and what a step returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from contraction.truncation import Truncation
+from integrators.field import AbstractField
+from integrators.local_solvers import AbstractLocalSolver
+from integrators.tree_state import TreeState
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Statistics(NamedTuple):
+    """What a step did.
+
+    Attributes
+    ----------
+    solves
+        Cores that were moved.
+    applications
+        Applications of the field to cores.
+    """
+
+    solves: int = 0
+    applications: int = 0
+
+    def plus(self, other: Statistics) -> Statistics:
+        """Return the sums."""
+        return Statistics(self.solves + other.solves, self.applications + other.applications)
+
+
+class Estimates(NamedTuple):
+    """What a step says about itself; None where it did not look.
+
+    Attributes
+    ----------
+    corner
+        Norm of the part of the field that the step could not represent, per unit of time
+        (eta of the parallel methods): h * corner is about the error of this step from too few
+        directions. A driver repeats the step with more directions where that is too large.
+    error
+        Absolute Frobenius error of the step, where a method has an estimate.
+    """
+
+    corner: float | None = None
+    error: float | None = None
+
+
+class Step(NamedTuple):
+    """A state one step later, before truncation.
+
+    Attributes
+    ----------
+    state
+        The augmented state: isometric, ranks up to a small multiple of the old ones. A driver
+        lowers them with `integrators.cutting.cut(step.state, truncation)`.
+    estimates
+        What the step says about its error.
+    statistics
+        What it cost.
+    """
+
+    state: TreeState
+    estimates: Estimates = Estimates()
+    statistics: Statistics = Statistics()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbstractStepper(ABC):
+    """One step of time on a tree.
+
+    Parameters
+    ----------
+    truncation
+        How ranks are lowered after a step. A driver takes `tol` per unit of time unless told
+        otherwise (`Truncation(tol=tol * h, ...)` for a step h), since the error of a run is the
+        sum over its steps.
+    local
+        Solver of the equations of single cores; by default `Krylov()` for linear fields and
+        `AdaptiveRungeKutta()` for others.
+    workers
+        Number of threads, one task per subtree of the root. The result does not depend on it,
+        bit by bit.
+    """
+
+    truncation: Truncation = field(default_factory=lambda: Truncation(tol=1e-6))
+    local: AbstractLocalSolver | None = None
+    workers: int = 1
+
+    @abstractmethod
+    def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
+        """Return the state at `t` + `h` from the one at `t`, not yet truncated.
+
+        Parameters
+        ----------
+        field
+            What drives, from `integrators.binding.bind`, on the frame of `state`. Coefficients
+            of time are taken at the middle of the step.
+        t, h
+            Start and length of the step.
+        state
+            The state at `t`; never written to.
+        """
+
+
+def in_turn_or_threads(
+    work: Callable[[T], R], tasks: Sequence[T] | Iterable[T], workers: int
+) -> list[R]:
+    """Return `work` of every task, in order; with several threads if there are workers.
+
+    Examples
+    --------
+    >>> in_turn_or_threads(lambda x: x * x, [1, 2, 3], 2)
+    [1, 4, 9]
+    """
+    listed = list(tasks)
+    if workers <= 1 or len(listed) <= 1:
+        return [work(task) for task in listed]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(workers, len(listed))) as pool:
+        return list(pool.map(work, listed))
