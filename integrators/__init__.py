@@ -1,1 +1,32 @@
-"""integrators."""
+"""Integrators: low-rank networks in time, and their ground states."""
+
+from typing import TYPE_CHECKING
+
+from contraction._lazy import attach
+
+if TYPE_CHECKING:
+    from integrators.binding import Driven as Driven
+    from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
+    from integrators.local_solvers import DenseExponential as DenseExponential
+    from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
+    from integrators.local_solvers import Krylov as Krylov
+    from integrators.local_solvers import RungeKutta4 as RungeKutta4
+    from integrators.steppers.augmented import AugmentedBUG as AugmentedBUG
+    from integrators.steppers.parallel import Coupling as Coupling
+    from integrators.steppers.parallel import ParallelBUG as ParallelBUG
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "integrators.binding": ["Driven"],
+        "integrators.local_solvers": [
+            "AdaptiveRungeKutta",
+            "DenseExponential",
+            "ImplicitMidpoint",
+            "Krylov",
+            "RungeKutta4",
+        ],
+        "integrators.steppers.augmented": ["AugmentedBUG"],
+        "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
+    },
+)
