@@ -7,6 +7,8 @@ to them opens the directions of the first step (and costs no accuracy: the state
 
 from __future__ import annotations
 
+from typing import Any
+
 from contraction.arrays import Array, namespace
 from contraction.errors import InputError
 from contraction.truncation import check_rank
@@ -59,7 +61,7 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
     return TreeState(frame, tuple(cores))
 
 
-def _widened(cores: list[Array], node: int, state: TreeState) -> Array:
+def _widened(cores: list[Array], node: int, state: TreeState) -> Any:
     """Return a core with zeros where its children have become wider."""
     slots = state.frame.slots[node]
     shape = [int(cores[node].shape[0])]

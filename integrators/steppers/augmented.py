@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 from contraction.arrays import Array
-from integrators.directions import new_directions, padded, stacked
-from integrators.environments import Above, descend, root_above, upward
-from integrators.field import AbstractField, Environment
+from integrators.directions import padded
+from integrators.environments import upward
+from integrators.field import AbstractField
 from integrators.local_solvers import solved
-from integrators.steppers.base import (
-    AbstractStepper,
-    Statistics,
-    Step,
-    in_turn_or_threads,
+from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight
+from integrators.steppers.branches import (
+    Branch,
+    Snapshot,
+    down,
+    grown,
+    over_branches,
+    snapshot,
+    wider,
 )
 from integrators.tree_state import TreeState
-
-
-class Moved(NamedTuple):
-    """The subtree below one child of the root after its part of a step."""
-
-    cores: dict[int, Array]
-    below: dict[int, Environment]
-    statistics: Statistics
 
 
 @final
@@ -63,65 +59,40 @@ class AugmentedBUG(AbstractStepper):
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
         frozen = field.at(t + h / 2)
-        below = upward(frozen, state)
-        top = root_above(frozen, state)
-
-        def work(child: int) -> Moved:
-            return self._branch(frozen, h, state, top, below, child)
-
-        branches = [n for n in state.frame.branches if not state.saturated[n]]
-        done = in_turn_or_threads(work, branches, self.workers)
+        shot = snapshot(frozen, state, upward(frozen, state))
+        least = least_weight(self.truncation, h, state)
+        done = over_branches(shot, lambda child: self._branch(shot, h, least, child), self.workers)
         cores: dict[int, Array] = {}
-        statistics = Statistics()
-        for moved in done:
-            cores.update(moved.cores)
-            statistics = statistics.plus(moved.statistics)
-            for node, environment in moved.below.items():
+        below, statistics = list(shot.below), Statistics()
+        for branch in done:
+            cores.update(branch.cores)
+            statistics = statistics.plus(branch.statistics)
+            for node, environment in branch.below.items():
                 below[node] = environment
-        start = padded(state.cores[0], self._shape(state, cores, 0))
-        problem = frozen.local(0, top.environment, below)
+        start = padded(state.cores[0], wider(state, cores, 0))
+        problem = frozen.local(0, shot.root.environment, below)
         end, used = solved(self.local, problem, start, h)
-        cores[0] = end
-        return Step(state.with_cores(cores), statistics=statistics.plus(Statistics(1, used)))
+        return Step(
+            state.with_cores({**cores, 0: end}),
+            statistics=statistics.plus(Statistics(1, used)),
+            widened=state.with_cores({**cores, 0: start}),
+        )
 
-    def _branch(
-        self,
-        field: AbstractField,
-        h: float,
-        state: TreeState,
-        top: Above,
-        old: list[Environment],
-        child: int,
-    ) -> Moved:
+    def _branch(self, shot: Snapshot, h: float, least: float, child: int) -> Branch:
         """Move everything below one child of the root: down with amplitudes, up with bases."""
-        frame = state.frame
-        active = [n for n in frame.subtree(child) if not state.saturated[n]]
-        above: dict[int, Above] = {0: top}
-        for node in active:
-            parent = frame.parent[node]
-            above[node], _ = descend(field, state, parent, above[parent], old, frame.place[node])
-        below = list(old)
+        field, state = shot.field, shot.state
+        descent = down(shot, child)
+        below = list(shot.below)
         cores: dict[int, Array] = {}
         statistics = Statistics()
-        for node in reversed(active):
-            seen = above[node]
-            shape = self._shape(state, cores, node)
+        for node in reversed(descent.active):
+            seen = descent.above[node]
+            shape = wider(state, cores, node)
             start = padded(seen.weighted, (int(seen.weighted.shape[0]), *shape[1:]))
             problem = field.local(node, seen.environment, below)
             end, used = solved(self.local, problem, start, h)
             statistics = statistics.plus(Statistics(1, used))
-            basis = padded(state.cores[node], shape)
-            rows = basis.reshape(basis.shape[0], -1)
-            fresh = new_directions(rows, end.reshape(end.shape[0], -1))
-            cores[node] = stacked(basis, fresh)
+            cores[node], _ = grown(state.cores[node], shape, end, least)
             below[node] = field.up(node, cores[node], below)
-        return Moved(cores, {node: below[node] for node in active}, statistics)
-
-    @staticmethod
-    def _shape(state: TreeState, cores: dict[int, Array], node: int) -> tuple[int, ...]:
-        """Return the shape of a node's old core on the bases its children have now."""
-        shape = [int(n) for n in state.cores[node].shape]
-        for k, slot in enumerate(state.frame.slots[node]):
-            if slot.child in cores:
-                shape[k + 1] = int(cores[slot.child].shape[0])
-        return tuple(shape)
+        made = {node: below[node] for node in descent.active}
+        return Branch(cores, made, statistics, {}, None)

@@ -64,11 +64,15 @@ class Step(NamedTuple):
         What the step says about its error.
     statistics
         What it cost.
+    widened
+        The state before the step on the bases after it (nothing cut): where a driver repeats a
+        step whose ranks were too small. None for methods that keep their ranks.
     """
 
     state: TreeState
     estimates: Estimates = Estimates()
     statistics: Statistics = Statistics()
+    widened: TreeState | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,15 @@ class AbstractStepper(ABC):
         state
             The state at `t`; never written to.
         """
+
+
+def least_weight(truncation: Truncation, h: float, state: TreeState) -> float:
+    """Return the weight below which a new direction is not worth a place in a basis.
+
+    A tenth of what the truncation of a step of length `h` would cut (`tol` is per unit of time):
+    the direction would not survive it.
+    """
+    return 0.1 * truncation.tol * abs(h) * state.norm
 
 
 def in_turn_or_threads(
