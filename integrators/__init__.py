@@ -6,6 +6,15 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from integrators.binding import Driven as Driven
+    from integrators.control import ConstantStep as ConstantStep
+    from integrators.control import PIStep as PIStep
+    from integrators.control_conserve import KeepMoments as KeepMoments
+    from integrators.control_conserve import KeepNorm as KeepNorm
+    from integrators.control_ranks import RankRejection as RankRejection
+    from integrators.control_ranks import Scaling as Scaling
+    from integrators.evolving import evolve as evolve
+    from integrators.flow import Flow as Flow
+    from integrators.flow import Outcome as Outcome
     from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
     from integrators.local_solvers import DenseExponential as DenseExponential
     from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
@@ -19,6 +28,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "integrators.binding": ["Driven"],
+        "integrators.control": ["ConstantStep", "PIStep"],
+        "integrators.control_conserve": ["KeepMoments", "KeepNorm"],
+        "integrators.control_ranks": ["RankRejection", "Scaling"],
+        "integrators.evolving": ["evolve"],
+        "integrators.flow": ["Flow", "Outcome"],
         "integrators.local_solvers": [
             "AdaptiveRungeKutta",
             "DenseExponential",
