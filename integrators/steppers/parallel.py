@@ -93,7 +93,7 @@ class ParallelBUG(AbstractStepper):
     >>> hamiltonian = tnet.operator(tree, [(1.0, {"a": "sx", "b": "sx"}), (0.5, {"a": "sz"})])
     >>> field = bind(-1j * hamiltonian, state.frame, state.cores[0])
     >>> ParallelBUG().step(field, 0.0, 0.1, state).state.ranks
-    {'a-b': 3}
+    {'t0-u0': 3, 't0-u1': 3}
     """
 
     coupling: Coupling = Coupling.K
