@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
     from integrators.local_solvers import Krylov as Krylov
     from integrators.local_solvers import RungeKutta4 as RungeKutta4
+    from integrators.nonlinear import Nonlinear as Nonlinear
+    from integrators.nonlinear import Together as Together
     from integrators.steppers.augmented import AugmentedBUG as AugmentedBUG
     from integrators.steppers.parallel import Coupling as Coupling
     from integrators.steppers.parallel import ParallelBUG as ParallelBUG
@@ -40,6 +42,7 @@ __getattr__, __dir__, __all__ = attach(
             "Krylov",
             "RungeKutta4",
         ],
+        "integrators.nonlinear": ["Nonlinear", "Together"],
         "integrators.steppers.augmented": ["AugmentedBUG"],
         "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
     },
