@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from contraction.errors import StructureError
 from tnet.operators import local_matrices as matrices_
 from tnet.operators.assembling import centre
 from tnet.operators.identities import identity_channels
+from tnet.operators.local_table import LocalTable
+from tnet.operators.merging import merged
 from tnet.operators.tree_operator import SparseCore, TreeOperator, checked_number
 from tnet.trees import rooted
 
@@ -46,6 +49,54 @@ def _in_one_dtype(operator: TreeOperator, cores: dict[str, SparseCore]) -> TreeO
         for node, c in cores.items()
     }
     return TreeOperator(operator.structure, operator.locals, kept, operator.error)
+
+
+def summed(a: TreeOperator, b: TreeOperator) -> TreeOperator:
+    """Return the sum of two operators on one graph; channels that say the same are shared.
+
+    Ranks add up at most, and identities, finished parts and equal strings are counted once.
+    The error is that of the sum if the two do not cancel: the larger of both, relative.
+    """
+    if not a.structure.same_graph(b.structure) or any(
+        a.structure.size[mode] != b.structure.size[mode] for mode in a.structure.modes
+    ):
+        raise StructureError(
+            "operators can be added if they act on the same tree: the same nodes, legs and modes."
+        )
+    tables: dict[str, LocalTable] = {}
+    cores: dict[str, list[SparseCore]] = {node: [] for node in a.cores}
+    offset = dict.fromkeys(a.ranks, 0)
+    for part in (a, b):
+        moved = {m: _entered(tables, m, row, a) for m, row in part.locals.items()}
+        for node, legs in a.structure.nodes:
+            channels = part.cores[node].channels.copy()
+            weights = part.cores[node].weights
+            for k, leg in enumerate(legs):
+                if leg in offset:
+                    channels[:, k] += offset[leg]
+                else:
+                    index, factor = moved[leg]
+                    weights = weights * factor[channels[:, k]]
+                    channels[:, k] = index[channels[:, k]]
+            cores[node].append(SparseCore(channels, weights))
+        offset = {bond: offset[bond] + rank for bond, rank in part.ranks.items()}
+    joined = {
+        node: SparseCore(*(np.concatenate(column) for column in zip(*both, strict=True)))
+        for node, both in cores.items()
+    }
+    tree = rooted(a.structure, centre(a.structure))
+    locals_ = {mode: tuple(table.matrices) for mode, table in tables.items()}
+    total = TreeOperator(a.structure, locals_, merged(tree, joined), max(a.error, b.error))
+    return _in_one_dtype(total, dict(total.cores))
+
+
+def _entered(
+    tables: dict[str, LocalTable], mode: str, row: tuple[Any, ...], a: TreeOperator
+) -> tuple[Any, Any]:
+    """Put the matrices of one mode into the joint table; return their indices and factors."""
+    table = tables.setdefault(mode, LocalTable(mode, a.structure.size[mode]))
+    found = [(0, 1.0), *(table.add(matrix) for matrix in row[1:])]
+    return np.array([k for k, _ in found]), np.array([complex(f) for _, f in found])
 
 
 def adjoint_of(operator: TreeOperator) -> TreeOperator:

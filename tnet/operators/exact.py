@@ -9,13 +9,13 @@ Phys. 153 (2020) 084118, for chains). No term is ever split, so the work is line
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tnet.operators.assembling import DONE, IDENTITY, OPEN, RawCore, raw_core
 from tnet.operators.collecting import TermTable
-from tnet.operators.covers import Cover, all_rows
+from tnet.operators.covers import Cover, minimum_cover
 from tnet.operators.grouping import group, hash_of
 from tnet.trees import RootedTree
 
@@ -96,29 +96,45 @@ def _visit(
         blocks: list[Any] = [(inside, 0, coefficient), *((row, 0, 1.0) for row in below)]
         return raw_core([*blocks, (nothing, 0, weight)] if constant else blocks, width)
     finished = outside == 0
-    blocks = [(nothing, IDENTITY, 1.0), *((row, DONE, 1.0) for row in below)]
-    if finished.any():
-        blocks.append((inside[finished], DONE, coefficient[finished]))
-    if finished.any() or below:
-        done.add(me)
+    row, first = group(*inside.T)
+    column, _ = group(names[:, 0], names[:, 1])
+    whole = _Matrix(row, column, coefficient)
     going = np.flatnonzero(~finished)
-    frontier.alive[term[finished]] = False
-    cover, first, chosen = _cover(inside[going], names[going], coefficient[going])
-    blocks.append((inside[going][first[cover.row]], cover.channel + OPEN, cover.weight))
-    frontier.alive[term[going]] = False
-    left = term[going][chosen]
+    cover = _cover(whole, going)
+    own_channel = bool(finished.any())
+    if own_channel and not below and np.sum(np.bincount(row[finished])) <= cover.width:
+        # few finished terms, as on a leaf: they may share the channels of the others
+        shared = _cover(whole, np.arange(len(row)))
+        if shared.width <= cover.width:
+            own_channel, cover = False, shared
+    blocks = [(nothing, IDENTITY, 1.0), *((r, DONE, 1.0) for r in below)]
+    if own_channel:
+        blocks.append((inside[finished], DONE, coefficient[finished]))
+    if own_channel or below:
+        done.add(me)
+    blocks.append((inside[first[cover.row]], cover.channel + OPEN, cover.weight))
+    left = term[cover.kept]
+    frontier.alive[term] = False
     frontier.alive[left] = True
     frontier.coefficients[left] = cover.kept_coefficient
-    frontier.factors[left] = outside[going][chosen] + 1
+    frontier.factors[left] = outside[cover.kept] + 1
     index = cover.kept_channel + OPEN
-    frontier.names[left] = names[going][chosen] + hash_of(me, index)
+    frontier.names[left] = names[cover.kept] + hash_of(me, index)
     frontier.held[me] = left, index
     return raw_core(blocks, width)
 
 
-def _cover(inside: Ints, names: Any, coefficient: Any) -> tuple[Cover, Ints, Ints]:
-    """Factorise the matrix of what is inside against what is outside."""
-    row, first = group(*inside.T)
-    column, _ = group(names[:, 0], names[:, 1])
-    cover = all_rows(row, column, coefficient)
-    return cover, first, cover.kept
+class _Matrix(NamedTuple):
+    """Coefficients: rows are what is inside, columns what is outside."""
+
+    row: Ints
+    column: Ints
+    value: Any
+
+
+def _cover(matrix: _Matrix, entries: Ints) -> Cover:
+    """Factorise the part of the matrix that `entries` are, in the numbers of the whole."""
+    rows, row = np.unique(matrix.row[entries], return_inverse=True)
+    _, column = np.unique(matrix.column[entries], return_inverse=True)
+    cover = minimum_cover(row, column, matrix.value[entries])
+    return cover._replace(row=rows[cover.row], kept=entries[cover.kept])

@@ -110,6 +110,31 @@ class TreeOperator:
     def __neg__(self) -> TreeOperator:
         return self.__rmul__(-1.0)
 
+    def __add__(self, other: TreeOperator) -> TreeOperator:
+        if not isinstance(other, TreeOperator):
+            return NotImplemented
+        from tnet.operators.arithmetic import summed
+
+        return summed(self, other)
+
+    def __sub__(self, other: TreeOperator) -> TreeOperator:
+        return NotImplemented if not isinstance(other, TreeOperator) else self + -other
+
+    @cached_property
+    def hermitian_factor(self) -> complex | None:
+        """Number c of modulus one if this is c times a Hermitian operator, else None.
+
+        Asked of random product states, once: right with probability one, up to rounding.
+        """
+        from tnet.operators.probing import hermitian_factor
+
+        return hermitian_factor(self)
+
+    @property
+    def hermitian(self) -> bool:
+        """Whether the operator is Hermitian."""
+        return self.hermitian_factor == 1
+
     def adjoint(self) -> TreeOperator:
         """Return the adjoint (conjugate transpose)."""
         from tnet.operators.arithmetic import adjoint_of
@@ -126,6 +151,23 @@ class TreeOperator:
         kind = np.dtype(self.dtype)
         arrays = {node: self._dense(node, kind) for node in self.structure.node_names}
         return Network(structure, arrays)
+
+    @classmethod
+    def from_network(cls, net: Network) -> TreeOperator:
+        """Return the operator with the cores of a network whose legs are as in `to_network`.
+
+        Proportional slices share one local matrix; slices that are multiples of the identity are
+        recognised, exactly equal numbers only. Nodes with several modes are expanded in matrices
+        of one entry. Arrays of any library are copied to the host.
+
+        Raises
+        ------
+        StructureError
+            A mode without its twin, or of another size.
+        """
+        from tnet.operators.dense_cores import from_dense_cores
+
+        return from_dense_cores(net)
 
     def _dense(self, node: str, kind: np.dtype[Any]) -> Any:
         """Return one dense core: scatter the entries, then put in the matrices mode by mode."""
