@@ -24,6 +24,7 @@ from contraction.errors import (
 from planted import triangle
 from strategies import DTYPES, NAMESPACES, graphs, networks, seeds, trees
 from tnet import ALS, FitOutcome, Structure, Target, fit
+from tnet.als import doubled as doubled_module
 from tnet.als import sweep_program
 from tnet.als.dense import dense_problem
 from tnet.als.kernels import kernels
@@ -163,6 +164,72 @@ def test_parts_solved_apart_are_the_same_as_together(structure, dtype, library, 
     cores = problem.random(rng(seed + 1))
     a, b = problem.sweep(cores)[1].error, apart.sweep(cores)[1].error
     assert b == pytest.approx(a, abs=100 * math.sqrt(eps(dtype)))
+
+
+@given(graphs(max_nodes=6), st.sampled_from(DTYPES), st.sampled_from(NAMESPACES), seeds)
+def test_normal_equations_without_a_block_are_the_same(structure, dtype, library, seed):
+    """Nodes beside their conjugates, forced where they are not worth their calls."""
+    x = to(rng(seed).standard_normal(structure.shape), dtype=dtype, namespace=library)
+    problem = dense_problem(Target(x), structure)
+    doubled = dataclasses.replace(problem, program=_all_doubled(structure))
+    cores = problem.random(rng(seed + 1))
+    a, b = problem.sweep(cores)[1].error, doubled.sweep(cores)[1].error
+    # saturated ranks cost digits in both, and sums of squares a few more
+    assert b == pytest.approx(a, abs=max(100 * math.sqrt(eps(dtype)), 2e-5))
+
+
+def _all_doubled(structure):
+    """Compile a structure with every leaf doubled that has as many rows as columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doubled_module, "DEAR", 0.0)
+        patch.setattr(doubled_module, "ROOM", math.inf)
+        patch.setattr(sweep_program, "_block_flops", lambda *_: math.inf)
+        return compile_program.__wrapped__(structure)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("library", NAMESPACES)
+@pytest.mark.parametrize(
+    "structure",
+    [
+        tnet.fully_connected((5,) * 4, 2),
+        tnet.tensor_ring((3,) * 6, (2, 3, 2, 3, 2, 2)),
+        tnet.cp((5, 6, 7), 3),
+        several_modes(),
+    ],
+)
+def test_doubled_equations_are_those_of_the_block(structure, library, dtype):
+    """Oracle: the block itself, from the program that makes it."""
+    program = _all_doubled(structure)
+    x = to(rng().standard_normal(structure.shape), dtype=dtype, namespace=library)
+    problem = dataclasses.replace(dense_problem(Target(x), structure), program=program)
+    seen = []
+
+    def solve_normal(G, rhs, old, both):
+        data, block = (to_numpy(a) for a in both())
+        np.testing.assert_allclose(to_numpy(G), block.T @ block.conj(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(to_numpy(rhs), data @ block.conj(), rtol=1e-9, atol=1e-9)
+        seen.append(block.shape)
+        return problem.kernels.solve_normal(G, rhs, old, both)
+
+    watched = dataclasses.replace(problem.kernels, solve_normal=solve_normal)
+    dataclasses.replace(problem, kernels=watched).sweep(problem.random(rng(1)))
+    assert seen
+    assert all(rows >= columns for rows, columns in seen)
+
+
+def test_a_node_of_many_bonds_is_solved_without_a_block():
+    structure = tnet.tensor_ring((4,) * 8, 2)
+    for k in (2, 3, 5, 6):
+        structure = structure.with_bond("g0", f"g{k}", 3, name=f"c{k}")
+    program = compile_program(structure)
+    doubled = [v.node for v in program.visits for p in v.parts if p.doubled is not None]
+    assert [program.layout.names[k] for k in doubled] == ["g0"]
+    x = planted(structure)
+    start = tnet.random_network(structure, rng=rng(1))
+    found = fit(x, structure, start=start, options=ALS(probe=3, polish=0))
+    assert distance(x, found.network) == pytest.approx(found.error, rel=1e-9)
+    assert found.error < 1.0
 
 
 def test_a_block_of_several_parts_is_solved_exactly():

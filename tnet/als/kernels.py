@@ -34,6 +34,11 @@ class Kernels:
     solve
         (data, block, old) -> (W, explained): W minimises ||data - W block^T||^2, and
         ||data||^2 - explained() is the squared residual.
+    solve_normal
+        The same from the normal equations, for arrays of the type that small solves run in:
+        (B^T conj(B), data conj(B), old, both), where both() is (data, block).
+    raised
+        An array in that type.
     solve_product
         The same for a block that is a Kronecker product: (data conj(blocks), blocks, old), where
         the first and the last have one axis for each block after the node's own.
@@ -43,6 +48,8 @@ class Kernels:
 
     qr: Callable[[Any], tuple[Any, Any]]
     solve: Callable[[Any, Any, Any], tuple[Any, Callable[[], float]]]
+    solve_normal: Callable[..., tuple[Any, Callable[[], float]]]
+    raised: Callable[[Any], Any]
     solve_product: Callable[[Any, Sequence[Any], Any], tuple[Any, Callable[[], float]]]
     conj: Callable[[Any], Any]
 
@@ -71,17 +78,23 @@ def _in_double(single: Kernels, double: Kernels, xp: Namespace, kind: str) -> Ke
     """
     wide, narrow = getattr(xp, DOUBLE[kind]), getattr(xp, kind)
 
+    def raised(x: Any) -> Any:
+        return xp.astype(x, wide)
+
     def solve(data: Any, block: Any, old: Any) -> tuple[Any, Callable[[], float]]:
-        raised = [xp.astype(x, wide) for x in (data, block, old)]
-        W, explained = double.solve(*raised)
+        W, explained = double.solve(raised(data), raised(block), raised(old))
+        return xp.astype(W, narrow), explained
+
+    def solve_normal(*equations: Any) -> tuple[Any, Callable[[], float]]:
+        W, explained = double.solve_normal(*equations)
         return xp.astype(W, narrow), explained
 
     def solve_product(rhs: Any, blocks: Sequence[Any], old: Any) -> Any:
-        raised = [xp.astype(x, wide) for x in blocks]
-        W, explained = double.solve_product(xp.astype(rhs, wide), raised, xp.astype(old, wide))
+        higher = [raised(x) for x in blocks]
+        W, explained = double.solve_product(raised(rhs), higher, raised(old))
         return xp.astype(W, narrow), explained
 
-    return Kernels(single.qr, solve, solve_product, single.conj)
+    return Kernels(single.qr, solve, solve_normal, raised, solve_product, single.conj)
 
 
 @lru_cache(maxsize=8)
@@ -169,15 +182,19 @@ def _kernels(
         if rows < columns:
             return solve_wide(data, block, old)
         conjugate = conj(block)
-        G = block.T @ conjugate  # W G = rhs
-        rhs = data @ conjugate
+        return solve_normal(block.T @ conjugate, data @ conjugate, old, lambda: (data, block))
+
+    def solve_normal(
+        G: Any, rhs: Any, old: Any, both: Callable[[], tuple[Any, Any]]
+    ) -> tuple[Any, Callable[[], float]]:
+        # W G = rhs
         size = trace(G)
         if size <= 0.0:
             return old, lambda: 0.0
-        mu = proximal * size / columns
+        mu = proximal * size / G.shape[0]
         W = solve_positive(shift(conj(G), mu), rhs + mu * old)
         if W is None:
-            W = _by_qr(data, block, old, mu)
+            W = _by_qr(*both(), old, mu)
         return W, lambda: 2.0 * squared(W, rhs) - squared(W, W @ G)
 
     def solve_wide(data: Any, block: Any, old: Any) -> tuple[Any, Callable[[], float]]:
@@ -217,7 +234,7 @@ def _kernels(
         W = _along_axes(found, [conj(V).T for V in vectors])
         return W, lambda: squared(found, 2.0 * turned - values * found)
 
-    return Kernels(qr, solve, solve_product, conj)
+    return Kernels(qr, solve, solve_normal, lambda x: x, solve_product, conj)
 
 
 def _along_axes(x: Any, matrices: Sequence[Any]) -> Any:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tnet.als.dimension_tree import dimension_tree
+from tnet.als.doubled import Doubled, compile_doubled
 from tnet.als.layout import Layout
 from tnet.als.pairs import (
     COPY,
@@ -46,6 +47,7 @@ class Part:
     view: View  # of Y as (everything else, rows of the block)
     project: bool
     shape: tuple[int, ...]  # of the factor of the child's F: (auxiliary, ranks)
+    doubled: Doubled | None = None  # of a leaf: instead of the block
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,23 @@ def visit_flops(visit: Visit) -> float:
     for part in visit.parts:
         rows, columns = part.block.final[1]
         size = math.prod(part.data_shape)
-        flops += part.block.flops + 2.0 * COPY * (part.block.moved + size)
-        if leaf:
-            small = min(rows, columns)
-            flops += 2.0 * size * columns
-            flops += rows * columns * small + small**3
-        elif part.project:
-            flops += 2.0 * size * columns + QR_PENALTY * rows * columns**2
+        if part.doubled is not None:
+            flops += part.doubled.flops
+        elif leaf:
+            flops += _block_flops(part.block, size)
+        else:
+            flops += part.block.flops + 2.0 * COPY * (part.block.moved + size)
+            if part.project:
+                flops += 2.0 * size * columns + QR_PENALTY * rows * columns**2
     return flops
+
+
+def _block_flops(block: Block, size: int) -> float:
+    """Return the flops of a node's normal equations, with data of `size`, by way of its block."""
+    rows, columns = block.final[1]
+    small = min(rows, columns)
+    made = block.flops + 2.0 * COPY * (block.moved + size)
+    return made + 2.0 * size * columns + float(rows * columns * small + small**3)
 
 
 Rule = Callable[[Sequence[Labels], Sequence[int], Labels, Labels, Mapping[str, int]], bool]
@@ -209,6 +220,8 @@ def _visit(
         part, data, factor = _part(
             inputs, group, places, columns, data, sizes, f"{AUXILIARY}{depth}.{number}", leaf
         )
+        if leaf and len(groups) == 1:
+            part = _with_doubled(part, [inputs[k] for k in group], state.data, factor[1:], sizes)
         parts.append(part)
         factors.append(factor)
     node = layout.place[here.nodes[0]] if leaf else -1
@@ -269,6 +282,22 @@ def _part(
         (sizes[name], *(sizes[x] for x in mine)),
     )
     return part, (*rest, name), (name, *mine)
+
+
+def _with_doubled(
+    part: Part, inputs: Sequence[Labels], data: Labels, columns: Labels, sizes: Mapping[str, int]
+) -> Part:
+    """Return the part of a leaf with normal equations that need no block, if that pays."""
+    held = {x for labels in inputs for x in labels}
+    found = compile_doubled(
+        inputs,
+        data,
+        tuple(x for x in data if x not in held),
+        columns,
+        sizes,
+        less_than=_block_flops(part.block, math.prod(part.data_shape)),
+    )
+    return part if found is None else replace(part, doubled=found)
 
 
 def _connected(inputs: Sequence[Labels]) -> list[list[int]]:

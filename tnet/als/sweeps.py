@@ -76,6 +76,8 @@ def _solve(
 ) -> Callable[[], float]:
     """Exchange the core of a leaf; return what tells the squared norm that is explained."""
     old = cores[visit.node]
+    if visit.parts and visit.parts[0].doubled is not None:
+        return _solve_doubled(visit, kernels, Y, F, cores)
     blocks = []
     for part in visit.parts:
         operands = [cores[k] for k in part.operands] + [F[k] for k in part.factors]
@@ -91,6 +93,24 @@ def _solve(
         Y = viewed(Y.reshape(part.data_shape), part.view) @ kernels.conj(block)
     before = viewed(old, visit.core_view)
     W, explained = kernels.solve_product(Y.reshape(before.shape), blocks, before)
+    cores[visit.node] = viewed_back(W, visit.back)
+    return explained
+
+
+def _solve_doubled(
+    visit: Visit, kernels: Kernels, Y: Array, F: list[Array], cores: list[Array]
+) -> Callable[[], float]:
+    """Do the same from normal equations that are made without the block."""
+    (part,) = visit.parts
+    assert part.doubled is not None
+    data = kernels.raised(Y).reshape(part.data_shape)
+    operands = [cores[k] for k in part.operands] + [F[k] for k in part.factors]
+    operands = [kernels.raised(x) for x in operands]
+    G, rhs = part.doubled.equations(data, operands, kernels.conj)
+    before = kernels.raised(viewed(cores[visit.node], visit.core_view))
+    W, explained = kernels.solve_normal(
+        G, rhs, before, lambda: (viewed(data, part.view), part.block.run(list(operands)))
+    )
     cores[visit.node] = viewed_back(W, visit.back)
     return explained
 
