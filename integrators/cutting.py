@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contraction.arrays import Array, namespace, to_numpy
-from contraction.linalg import qr, svd
+from contraction.arrays import Array, eps, namespace, to_numpy
+from contraction.linalg import svd
 from contraction.truncation import Truncation
+from integrators.directions import orthonormal_rows
 from integrators.environments import weigh
 from integrators.tree_state import TreeState
-from tnet._axes import apply_matrix
+from tnet._axes import apply_matrix, contiguous
 
 
 class Cut(NamedTuple):
@@ -72,63 +73,69 @@ def cut(state: TreeState, truncation: Truncation, *, workers: int = 1) -> Cut:
         if node and frozen[node]:
             continue
         whole = weighted.pop(node)
+        kept: dict[int, Array] = {}
         for slot, below in enumerate(frame.slots[node]):
-            if below.child < 0 or frozen[below.child]:
+            child = below.child
+            if child < 0 or frozen[child]:
                 continue
-            E, lost, whole = _cut_slot(whole, slot, truncation, allowed)
+            E, kept[child], lost, whole = _cut_slot(whole, slot, truncation, allowed)
             xp = namespace(E)
             cores[node] = apply_matrix(cores[node], xp.conj(E).T, slot + 1, xp)
-            cores[below.child] = weigh(cores[below.child], E)
-            discarded[frame.bond[below.child]] = lost / (state.norm or 1.0)
-        for slot, below in enumerate(frame.slots[node]):
-            if below.child >= 0 and not frozen[below.child]:
-                weighted[below.child] = weigh(cores[below.child], _amplitude(whole, slot))
+            cores[child] = weigh(cores[child], E)
+            discarded[frame.bond[child]] = lost / (state.norm or 1.0)
+        for child, values in kept.items():
+            shape = (-1,) + (1,) * (len(cores[child].shape) - 1)
+            weighted[child] = cores[child] * values.reshape(shape)
     return Cut(TreeState(frame, tuple(_isometric(state, cores, frozen))), discarded)
 
 
 def _cut_slot(
     whole: Array, slot: int, truncation: Truncation, allowed: float
-) -> tuple[Array, float, Array]:
-    """Return the basis kept of a slot, the norm lost, and the weighted core in that basis."""
+) -> tuple[Array, Array, float, Array]:
+    """Return the basis kept of a slot, its values, the norm lost, and the core in that basis."""
     xp = namespace(whole)
-    matrix = xp.moveaxis(whole, slot + 1, 0)
-    U, s, _ = svd(matrix.reshape(whole.shape[slot + 1], -1))
+    size = int(whole.shape[slot + 1])
+    matrix = xp.moveaxis(whole, slot + 1, 0).reshape(size, -1)
+    U, s = left_basis(matrix, truncation, allowed)
     values: Any = to_numpy(s).astype(np.float64)
     rank = truncation.rank(values, allowed=allowed)
     lost = math.sqrt(float(np.sum(values[rank:] ** 2)))
     E = U[:, :rank]
-    return E, lost, apply_matrix(whole, xp.conj(E).T, slot + 1, xp)
+    return E, s[:rank], lost, apply_matrix(whole, xp.conj(E).T, slot + 1, xp)
 
 
-def _amplitude(whole: Array, slot: int) -> Array:
-    """Return the matrix that the bond in a slot carries: (size of the slot, columns)."""
-    xp = namespace(whole)
-    matrix: Any = xp.moveaxis(whole, slot + 1, 0)
-    _, R = qr(matrix.reshape(whole.shape[slot + 1], -1).T)
-    found: Array = R.T  # type: ignore[attr-defined]
-    return found
+def left_basis(matrix: Any, truncation: Truncation, allowed: float) -> tuple[Array, Array]:
+    """Return left singular vectors and values, as exactly as the cut needs them.
+
+    From the Gram matrix where the last value kept is a good part of the first (values from it
+    are good to sqrt(eps) of the largest), else by a singular value decomposition.
+    """
+    xp = namespace(matrix)
+    if matrix.shape[1] > matrix.shape[0] // 2:
+        w, V = xp.linalg.eigh(matrix @ xp.conj(matrix).T)
+        w = xp.flip(w, axis=0)
+        s = xp.sqrt(xp.where(w > 0.0, w, xp.zeros_like(w)))
+        values: Any = to_numpy(s).astype(np.float64)
+        rank = truncation.rank(values, allowed=allowed)
+        if values[rank - 1] > 30.0 * math.sqrt(eps(matrix)) * values[0] > 0.0:
+            return xp.flip(V, axis=1), s
+    U, s, _ = svd(matrix)
+    return U, s
 
 
 def _isometric(state: TreeState, cores: list[Array], frozen: list[bool]) -> list[Array]:
     """Restore orthonormal rows, leaves first; what is taken out goes to the parent."""
     frame = state.frame
     for node in reversed(range(1, frame.count)):
-        if frozen[node] or not any(s.child >= 0 and not frozen[s.child] for s in frame.slots[node]):
-            if not frozen[node] and cores[node] is not state.cores[node]:
-                cores[node] = _contiguous(cores[node])
+        if frozen[node]:
             continue
         core = cores[node]
-        xp = namespace(core)
-        matrix: Any = core.reshape(core.shape[0], -1)
-        Q, R = qr(matrix.T)
-        cores[node] = _contiguous(Q.T.reshape((Q.shape[1], *core.shape[1:])))  # type: ignore[attr-defined]
-        turned = R  # core = R.T @ rows: the parent takes R along its slot
-        parent = frame.parent[node]
-        cores[parent] = apply_matrix(cores[parent], turned, frame.place[node] + 1, xp)
+        if any(s.child >= 0 and not frozen[s.child] for s in frame.slots[node]):
+            xp = namespace(core)
+            rows, L = orthonormal_rows(core.reshape(core.shape[0], -1))
+            core = rows.reshape((rows.shape[0], *core.shape[1:]))
+            parent = frame.parent[node]
+            turned = xp.permute_dims(L, (1, 0))  # the core was L @ rows
+            cores[parent] = apply_matrix(cores[parent], turned, frame.place[node] + 1, xp)
+        cores[node] = contiguous(core)
     return cores
-
-
-def _contiguous(x: Array) -> Array:
-    from tnet._axes import contiguous
-
-    return contiguous(x)

@@ -50,11 +50,21 @@ def upward(field: AbstractField, state: TreeState) -> list[Environment]:
     Notes
     -----
     One application of the operator per node: about (terms that are no identities) * 8 r^4 real
-    flops for complex nodes of three bonds of rank r.
+    flops for complex nodes of three bonds of rank r. Subtrees that have not changed since the
+    last pass of the same field (saturated ones, above all) are taken from its memory.
     """
-    found: list[Environment] = [None] * state.frame.count
-    for node in reversed(range(1, state.frame.count)):
-        found[node] = field.up(node, state.cores[node], found)
+    frame, memory = state.frame, field.memory
+    found: list[Environment] = [None] * frame.count
+    known = [False] * frame.count
+    for node in reversed(range(1, frame.count)):
+        core = state.cores[node]
+        held = None if memory is None else memory.get(node)
+        if held is not None and held[0] is core and all(known[n] for n in frame.children(node)):
+            found[node], known[node] = held[1], True
+            continue
+        found[node] = field.up(node, core, found)
+        if memory is not None:
+            memory[node] = (core, found[node])
     return found
 
 

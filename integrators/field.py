@@ -29,6 +29,9 @@ class AbstractField(ABC):
     """The right-hand side of dY/dt = F(t, Y), seen from the bonds and nodes of a tree."""
 
     frame: Frame
+    #: node -> (core, its environment from below) of the last pass; None forgets. A subtree whose
+    #: cores are the same objects as before is not looked at again (`environments.upward`).
+    memory: dict[int, tuple[Array, Environment]] | None = None
 
     def at(self, t: float) -> AbstractField:
         """Return the field with its time-dependent coefficients frozen at time `t`."""

@@ -83,6 +83,7 @@ class LinearField(AbstractField):
         self.upward = _upward_places(frame, cores)
         self.downward = _downward_places(frame, cores, self.upward, steady)
         self._programs: dict[tuple[int, int], Program] = {}
+        self.memory = {}
 
     def at(self, t: float) -> AbstractField:
         """Return the field with its coefficients frozen at time `t`."""

@@ -112,7 +112,5 @@ def grown(core: Array, shape: Sequence[int], moved: Array, least: float) -> tupl
         Directions of a weight not above this are left out.
     """
     basis = padded(core, tuple(shape))
-    fresh = new_directions(
-        basis.reshape(basis.shape[0], -1), moved.reshape(moved.shape[0], -1), least
-    )
+    fresh = new_directions(core, moved, least)
     return stacked(basis, fresh), fresh
