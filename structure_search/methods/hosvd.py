@@ -8,18 +8,21 @@ shape r is 1 - (sum of squared core entries with index <= r) / ||X||^2, squared 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from contraction import linalg
 from contraction.arrays import Array, is_complex, namespace, to_numpy
+from contraction.elementary import failures_of_lapack
 
 WORKED_ON = 2**19  # entries of the core that orthogonal iteration sees
 TALL = 2  # times as many rows as columns: the singular value decomposition is cheaper
-RUN = 8  # entries that lie side by side: slabs are added from this length on
+TOGETHER = 32  # entries along the last axes that are summed by a product of matrices
 LARGE, PART = 64, 4  # eigenvectors alone are sought if so large and this part of them is wanted
 SPARE = 24  # rows of a factor beyond its rank that are worked on, at least
 Float = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,7 +39,8 @@ class OrthogonalCore:
     factors
         V_n of shape (I_n, R_n), with orthonormal columns, leading ones first.
     kept
-        For each mode the sums of its leading squared singular values, relative to ||X||^2.
+        For each column of a factor the sum of the squared singular values up to it, relative to
+        ||X||^2.
     norm
         Frobenius norm of the data.
     """
@@ -56,26 +60,47 @@ def orthogonal_core(x: Array, caps: Sequence[int]) -> OrthogonalCore:
     norm = float(namespace(x).linalg.vector_norm(x))
     factors, kept = [], []
     for n, cap in enumerate(caps):
-        w, V = _spectrum(x, n, cap)
-        factors.append(V[:, :cap])
-        share = np.zeros(x.shape[n])
-        share[: w.shape[0]] = np.maximum(to_numpy(w), 0.0)
-        kept.append(np.cumsum(share) / max(float(share.sum()), np.finfo(float).tiny))
+        share, V = _spectrum(x, n, min(cap, x.shape[n]))
+        factors.append(V)
+        kept.append(np.minimum(np.cumsum(share) / max(norm**2, np.finfo(float).tiny), 1.0))
     core = x
     for n, V in sorted(enumerate(factors), key=lambda p: p[1].shape[1] / p[1].shape[0]):
         core = project(core, n, V)
     return OrthogonalCore(core=core, factors=tuple(factors), kept=tuple(kept), norm=norm)
 
 
-def _spectrum(x: Array, axis: int, cap: int) -> tuple[Array, Array]:
-    """Return the squared singular values of an unfolding and its left singular vectors."""
+def _spectrum(x: Array, axis: int, cap: int) -> tuple[Float, Array]:
+    """Return leading squared singular values of an unfolding and its left singular vectors."""
     size = x.shape[axis]
     rest = math.prod(x.shape) // size
-    if not cap <= rest < size:
-        return linalg.eigh(_gram(x, axis))
-    Q, R = linalg.qr(_unfolding(x, axis))  # a tall unfolding: its rank is that of R
-    w, V = linalg.eigh(_gram(R, 0))
-    return w, Q @ V
+    if cap <= rest < size:  # from the shorter side of a tall unfolding
+        wide: Any = _unfolding(x, axis)
+        share, right = _eigenpairs(_adjoint(wide) @ wide, cap)
+        return share, linalg.qr(wide @ right)[0]
+    return _eigenpairs(_gram(x, axis), cap)
+
+
+def _eigenpairs(gram: Array, cap: int) -> tuple[Float, Array]:
+    if isinstance(gram, np.ndarray) and len(gram) >= LARGE and cap * PART <= len(gram):
+        with suppress(*failures_of_lapack()):
+            V = linalg.qr(_some_eigenvectors(gram, cap))[0]  # orthonormal, whatever LAPACK did
+            xp = namespace(V)
+            share = xp.real(xp.sum(xp.conj(V) * (gram @ V), axis=0))
+            return np.maximum(to_numpy(share), 0.0), V
+    w, V = linalg.eigh(gram)
+    return np.maximum(to_numpy(w[:cap]), 0.0), V[:, :cap]
+
+
+def _some_eigenvectors(gram: Any, count: int) -> Any:
+    from scipy.linalg import eigh
+
+    size = len(gram)
+    V: Any = eigh(gram, subset_by_index=(size - count, size - 1), check_finite=False)[1]
+    return np.ascontiguousarray(V[:, ::-1])
+
+
+def _adjoint(x: Any) -> Any:
+    return (namespace(x).conj(x) if is_complex(x) else x).T
 
 
 def project(x: Array, axis: int, V: Any) -> Array:
@@ -161,13 +186,16 @@ def captured(core: Array) -> Float:
     host = to_numpy(core)
     squares = host.real**2 + host.imag**2 if np.iscomplexobj(host) else host**2
     energy: Float = np.ascontiguousarray(squares, dtype=np.float64)
-    for axis, size in enumerate(energy.shape):
-        before, after = math.prod(energy.shape[:axis]), math.prod(energy.shape[axis + 1 :])
-        if after < RUN:
-            np.cumsum(energy, axis=axis, out=energy)
-            continue
-        slabs = energy.reshape(before, size, after)  # a view: `energy` is contiguous
-        for k in range(1, size):  # many times as fast as a cumulative sum along an outer axis
+    shape = energy.shape
+    first = len(shape)  # of the last axes, which are summed by one product of matrices
+    while first and math.prod(shape[first - 1 :]) <= TOGETHER:
+        first -= 1
+    if first < len(shape):
+        sums = reduce(np.kron, (np.triu(np.ones((n, n))) for n in shape[first:]))
+        energy = (energy.reshape(-1, len(sums)) @ sums).reshape(shape)
+    for axis in range(first):
+        slabs = energy.reshape(math.prod(shape[:axis]), shape[axis], -1)
+        for k in range(1, shape[axis]):  # many times as fast as a cumulative sum along an axis
             slabs[:, k] += slabs[:, k - 1]
     return energy
 
@@ -191,12 +219,10 @@ def orthogonal_iteration(
 
     De Lathauwer, De Moor, Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000) 1324.
     """
-    xp = namespace(core)
     sizes = _corner(core.shape, ranks, spare)
     G = core[tuple(slice(n) for n in sizes)]
     if start is None:
-        eye = [xp.eye(n, dtype=G.dtype, device=_device(G)) for n in sizes]
-        W = [e[:, :r] for e, r in zip(eye, ranks, strict=True)]
+        W = _identity(G, sizes, ranks)
         small = G[tuple(slice(r) for r in ranks)]
     else:
         W, small = [_padded(w[:n], n) for w, n in zip(start, sizes, strict=True)], G
@@ -227,23 +253,65 @@ def iterated(
     return small, done
 
 
+def turned(core: Array, ranks: Sequence[int]) -> tuple[Array, tuple[Array, ...]]:
+    """Return `core` in other bases of each mode, whose leading vectors suit core shape `ranks`.
+
+    One sweep of orthogonal iteration, and a second one that keeps all eigenvectors: after the
+    leading ones come those that are worth most beside the other modes' leading ones. The sums of
+    squares of the new core are the errors of all shapes in these bases.
+
+    Returns
+    -------
+    core, bases
+        core x_1 Q_1^H ... x_N Q_N^H and the square Q_n.
+    """
+    sizes = core.shape
+    modes = sorted(range(len(ranks)), key=lambda n: ranks[n] / sizes[n])
+    W = _identity(core, sizes, ranks)
+    _swept(core, modes, W, ranks)
+    bases = list(W)
+
+    def all_vectors(y: Array, mode: int) -> Array:
+        bases[mode] = Q = _leading(y, mode, sizes[mode])
+        leading: Array = Q[:, : ranks[mode]]
+        return leading
+
+    _visited(core, modes, W, all_vectors)
+    for n, Q in enumerate(bases):
+        core = project(core, n, Q)
+    return core, tuple(bases)
+
+
+def _identity(core: Array, sizes: Sequence[int], ranks: Sequence[int]) -> list[Array]:
+    xp = namespace(core)
+    eye = [xp.eye(n, dtype=core.dtype, device=_device(core)) for n in sizes]
+    return [e[:, :r] for e, r in zip(eye, ranks, strict=True)]
+
+
 def _swept(core: Array, modes: Sequence[int], W: list[Array], ranks: Sequence[int]) -> Array:
-    """Replace the factors of `modes`, one after the other, by the best for all others.
+    """Replace the factors of `modes`, one after the other, by the best for all others."""
+    return _visited(core, modes, W, lambda y, mode: _leading(y, mode, ranks[mode]))
+
+
+def _visited(
+    core: Array, modes: Sequence[int], W: list[Array], new: Callable[[Array, int], Array]
+) -> Array:
+    """Replace the factors of `modes` by what `new` makes of the projection on all others.
 
     `core` is projected on the factors of all other modes. Both halves of the modes share the
     projections on the other half. Returns the core projected on all factors.
     """
     if len(modes) == 1:
-        W[modes[0]] = _leading(core, modes[0], ranks[modes[0]])
+        W[modes[0]] = new(core, modes[0])
         return project(core, modes[0], W[modes[0]])
     first, second = modes[: len(modes) // 2], modes[len(modes) // 2 :]
     left = core
     for m in second:
         left = project(left, m, W[m])
-    _swept(left, first, W, ranks)
+    _visited(left, first, W, new)
     for m in first:
         core = project(core, m, W[m])
-    return _swept(core, second, W, ranks)
+    return _visited(core, second, W, new)
 
 
 def _padded(w: Array, size: int) -> Array:

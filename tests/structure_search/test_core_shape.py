@@ -11,7 +11,7 @@ import tnet
 from contraction.errors import InputError
 from strategies import seeds
 from structure_search import CoreShape, search
-from structure_search.methods import core_shape, hosvd, packing
+from structure_search.methods import core_shape_choice, hosvd, packing
 
 
 def random_spectra(rng, sizes):
@@ -73,6 +73,35 @@ def test_the_cumulative_sum_is_the_error_of_every_shape(sizes, seed) -> None:
         assert mine == pytest.approx(exact, abs=1e-10 * found.norm**2)
 
 
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), seeds)
+def test_a_turned_core_is_the_same_array_in_better_bases(sizes, seed) -> None:
+    rng = np.random.default_rng(seed)
+    core = hosvd.orthogonal_core(rng.standard_normal(sizes), sizes).core
+    ranks = [int(rng.integers(1, n + 1)) for n in core.shape]
+    turned, bases = hosvd.turned(core, ranks)
+    back = turned
+    for n, Q in enumerate(bases):
+        np.testing.assert_allclose(Q.T @ Q, np.eye(core.shape[n]), atol=1e-12)
+        back = np.moveaxis(np.tensordot(Q, back, axes=(1, n)), 0, n)
+    np.testing.assert_allclose(back, core, atol=1e-12 * max(1.0, np.linalg.norm(core)))
+    kept = [float(np.linalg.norm(x[tuple(slice(r) for r in ranks)])) for x in (core, turned)]
+    assert kept[1] >= kept[0] * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(150, 9, 8), (6, 130, 20)])
+def test_few_vectors_of_a_large_mode_do_no_harm(sizes) -> None:
+    rng = np.random.default_rng(3)
+    net = tnet.random_network(tnet.tucker(sizes, (2, 3, 3)), rng=rng)
+    x = np.asarray(tnet.contract(net))
+    x = x + 0.1 * np.linalg.norm(x) / np.sqrt(x.size) * rng.standard_normal(x.shape)
+    budget = 18 + 2 * sizes[0] + 3 * (sizes[1] + sizes[2])
+    found = search(x, method=CoreShape(max_params=budget), rng=rng)
+    dense = np.asarray(found.network.to_dense())
+    assert found.best.num_params <= budget
+    assert found.best.error < 0.1
+    assert np.linalg.norm(x - dense) / np.linalg.norm(x) == pytest.approx(found.best.error, 1e-8)
+
+
 def grows(ranks, sizes, budget) -> bool:
     """Whether a rank can be raised within the budget, the mode and what the others can use."""
     for n, size in enumerate(sizes):
@@ -90,7 +119,7 @@ def test_the_shapes_are_the_best_of_all(sizes, seed) -> None:
     least = 1 + sum(sizes)
     budget = int(rng.integers(least, 3 * least))
     found = hosvd.orthogonal_core(x, packing.rank_caps(sizes, budget))
-    shapes = core_shape.select_shapes(found, sizes, budget, 4)
+    shapes = core_shape_choice.select_shapes(found, sizes, budget, 4)
     full = hosvd.captured(hosvd.orthogonal_core(x, sizes).core)
     errors = sorted(
         (found.norm**2 - full[tuple(r - 1 for r in ranks)]) / found.norm**2
@@ -131,9 +160,9 @@ def test_exchange_beyond_the_grid_comes_near_the_exact_choice(monkeypatch) -> No
     decay = np.exp(-0.7 * sum(np.ogrid[tuple(slice(5) for _ in range(6))]))
     x = rng.standard_normal((5,) * 6) * decay
     found = hosvd.orthogonal_core(x, packing.rank_caps(x.shape, 200))
-    (_, exact), *_ = core_shape.select_shapes(found, x.shape, 200, 1)
-    monkeypatch.setattr(core_shape, "GRID", 10)
-    (shape, near), *_ = core_shape.select_shapes(found, x.shape, 200, 1)
+    (_, exact), *_ = core_shape_choice.select_shapes(found, x.shape, 200, 1)
+    monkeypatch.setattr(core_shape_choice, "GRID", 10)
+    (shape, near), *_ = core_shape_choice.select_shapes(found, x.shape, 200, 1)
     assert packing.shape_params(shape, x.shape) <= 200
     assert exact <= near <= 1.02 * exact
 
