@@ -227,7 +227,7 @@ def test_a_node_of_many_bonds_is_solved_without_a_block():
     assert [program.layout.names[k] for k in doubled] == ["g0"]
     x = planted(structure)
     start = tnet.random_network(structure, rng=rng(1))
-    found = fit(x, structure, start=start, options=ALS(probe=3, polish=0))
+    found = fit(x, structure, start=start, rng=rng(), options=ALS(probe=3, polish=0))
     assert distance(x, found.network) == pytest.approx(found.error, rel=1e-9)
     assert found.error < 1.0
 
