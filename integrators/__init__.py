@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from integrators.nonlinear import Nonlinear as Nonlinear
     from integrators.nonlinear import Together as Together
     from integrators.steppers.augmented import AugmentedBUG as AugmentedBUG
+    from integrators.steppers.fixed import FixedBUG as FixedBUG
+    from integrators.steppers.growth import Growth as Growth
+    from integrators.steppers.midpoint import MidpointBUG as MidpointBUG
     from integrators.steppers.parallel import Coupling as Coupling
     from integrators.steppers.parallel import ParallelBUG as ParallelBUG
+    from integrators.steppers.parallel_second import ParallelBUG2 as ParallelBUG2
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -44,6 +48,10 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "integrators.nonlinear": ["Nonlinear", "Together"],
         "integrators.steppers.augmented": ["AugmentedBUG"],
+        "integrators.steppers.fixed": ["FixedBUG"],
+        "integrators.steppers.growth": ["Growth"],
+        "integrators.steppers.midpoint": ["MidpointBUG"],
         "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
+        "integrators.steppers.parallel_second": ["ParallelBUG2"],
     },
 )

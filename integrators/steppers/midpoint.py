@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, final
 
 from contraction.arrays import Array, namespace
@@ -23,14 +22,8 @@ from integrators.steppers.branches import (
     snapshot,
     wider,
 )
+from integrators.steppers.growth import Growth
 from integrators.tree_state import TreeState
-
-
-class Growth(Enum):
-    """How many directions a second-order method looks along."""
-
-    THREE = "3r"  # those of the r strongest rows only
-    FOUR = "4r"  # those of all augmented rows
 
 
 @final
@@ -58,7 +51,8 @@ class MidpointBUG(AbstractStepper):
     --------
     >>> import numpy as np, tnet
     >>> from integrators.binding import bind
-    >>> from integrators.tree_state import TreeState
+    >>> from integrators.steppers.growth import Growth
+    from integrators.tree_state import TreeState
     >>> tree = tnet.balanced_tree({"a": 4, "b": 4}, 1)
     >>> net = tnet.random_network(tree, rng=np.random.default_rng(0), dtype="complex128")
     >>> state = TreeState.from_network(net)
