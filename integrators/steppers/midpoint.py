@@ -51,8 +51,7 @@ class MidpointBUG(AbstractStepper):
     --------
     >>> import numpy as np, tnet
     >>> from integrators.binding import bind
-    >>> from integrators.steppers.growth import Growth
-    from integrators.tree_state import TreeState
+    >>> from integrators.tree_state import TreeState
     >>> tree = tnet.balanced_tree({"a": 4, "b": 4}, 1)
     >>> net = tnet.random_network(tree, rng=np.random.default_rng(0), dtype="complex128")
     >>> state = TreeState.from_network(net)
