@@ -10,6 +10,7 @@ from contraction.errors import DTypeError
 from tnet.operators.assembling import assembled, centre
 from tnet.operators.collecting import collect
 from tnet.operators.exact import compile_exact
+from tnet.operators.nested import compile_nested
 from tnet.operators.tree_operator import TreeOperator
 from tnet.structure import Structure
 from tnet.trees import rooted
@@ -59,8 +60,11 @@ def operator(
         raise DTypeError(f"`method` must be a tnet.Compiler, got {method!r}.")
     view = rooted(tree, centre(tree))
     table = collect(tree, terms, order)
-    raw = compile_exact(table, view)
+    if method is Compiler.EXACT:
+        raw, error = compile_exact(table, view), 0.0
+    else:
+        raw, error = compile_nested(table, view, tol)
     locals_ = {t.mode: tuple(t.matrices) for t in table.tables}
     complex_ = table.coefficients.dtype.kind == "c" or table.constant.imag != 0
     cores = assembled(view, raw, "complex128" if complex_ else "float64")
-    return TreeOperator(tree, locals_, cores)
+    return TreeOperator(tree, locals_, cores, error)

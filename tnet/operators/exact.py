@@ -16,7 +16,7 @@ import numpy as np
 from tnet.operators.assembling import DONE, IDENTITY, OPEN, RawCore, raw_core
 from tnet.operators.collecting import TermTable
 from tnet.operators.covers import Cover, minimum_cover
-from tnet.operators.grouping import group, hash_of
+from tnet.operators.grouping import group_rows, hash_of
 from tnet.trees import RootedTree
 
 Ints = Any
@@ -96,8 +96,8 @@ def _visit(
         blocks: list[Any] = [(inside, 0, coefficient), *((row, 0, 1.0) for row in below)]
         return raw_core([*blocks, (nothing, 0, weight)] if constant else blocks, width)
     finished = outside == 0
-    row, first = group(*inside.T)
-    column, _ = group(names[:, 0], names[:, 1])
+    row, first = group_rows(inside)
+    column, _ = group_rows(names)
     whole = _Matrix(row, column, coefficient)
     going = np.flatnonzero(~finished)
     cover = _cover(whole, going)

@@ -63,3 +63,12 @@ def group(*columns: Ints) -> tuple[Ints, Ints]:
     which = np.empty(count, dtype=np.int64)
     which[order] = np.cumsum(fresh) - 1
     return which, order[fresh]
+
+
+def group_rows(*blocks: Ints) -> tuple[Ints, Ints]:
+    """Give numbers to the distinct rows of integer matrices that stand side by side.
+
+    Matrices without columns have equal rows.
+    """
+    columns = [column for block in blocks for column in block.T]
+    return group(*(columns or [np.zeros(len(blocks[0]), dtype=np.int64)]))
