@@ -49,6 +49,15 @@ if TYPE_CHECKING:
     from tnet.formats import tucker as tucker
     from tnet.gauge import move_center as move_center
     from tnet.gauge import orthogonalize as orthogonalize
+    from tnet.measure.entropies import bond_entropies as bond_entropies
+    from tnet.measure.entropies import entropy as entropy
+    from tnet.measure.entropies import mutual_information as mutual_information
+    from tnet.measure.local import local_values as local_values
+    from tnet.measure.partial import reduced_density as reduced_density
+    from tnet.measure.partial import schmidt_values as schmidt_values
+    from tnet.measure.product_states import product_state as product_state
+    from tnet.measure.sampling import Samples as Samples
+    from tnet.measure.sampling import sample as sample
     from tnet.network import Network as Network
     from tnet.network import contract as contract
     from tnet.network import random_network as random_network
@@ -111,6 +120,11 @@ __getattr__, __dir__, __all__ = attach(
             "tucker",
         ],
         "tnet.gauge": ["move_center", "orthogonalize"],
+        "tnet.measure.entropies": ["bond_entropies", "entropy", "mutual_information"],
+        "tnet.measure.local": ["local_values"],
+        "tnet.measure.partial": ["reduced_density", "schmidt_values"],
+        "tnet.measure.product_states": ["product_state"],
+        "tnet.measure.sampling": ["Samples", "sample"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
         "tnet.operators.entry": ["Compiler", "operator"],

@@ -57,6 +57,22 @@ def apply_matrix(x: Array, matrix: Array, axis: int, xp: Namespace) -> Array:
     return product.reshape(*target)
 
 
+def all_but_axis(x: Array, y: Array, axis: int, xp: Namespace) -> Array:
+    """Return the sum of x * y over every axis but one: (axis of x, axis of y)."""
+    p, q = x.shape[axis], y.shape[axis]
+    left: Any = x
+    right: Any = y
+    found: Array
+    if axis == 0:
+        found = left.reshape(p, -1) @ right.reshape(q, -1).T
+    elif axis == len(x.shape) - 1:
+        found = left.reshape(-1, p).T @ right.reshape(-1, q)
+    else:
+        rows = xp.moveaxis(left, axis, 0).reshape(p, -1)
+        found = rows @ xp.moveaxis(right, axis, 0).reshape(q, -1).T
+    return found
+
+
 def contiguous(x: Array) -> Array:
     """Return `x` in row-major memory; itself if it is so already."""
     if namespace_name(x) == "numpy":

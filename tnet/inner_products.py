@@ -17,7 +17,7 @@ import contraction
 from contraction import arrays as arrays_
 from contraction.errors import NonFiniteError
 from contraction.svd_ladder import times_power
-from tnet._axes import apply_matrix
+from tnet._axes import all_but_axis, apply_matrix
 from tnet.alignment import aligned, is_same_graph, require_same_modes, same_kind
 from tnet.network import Network
 from tnet.scaling import calmed, detached, scaled_to_one
@@ -124,20 +124,10 @@ def _tree_inner(a: Network, b: Network) -> tuple[complex, int]:
             lower = apply_matrix(lower, environment, legs.index(tree.bond[child]), xp)
         if node == tree.root:
             return _number(upper.reshape(-1) @ lower.reshape(-1)), exponent
-        environment = _all_but_axis(xp, upper, lower, tree.axis(node))
+        environment = all_but_axis(upper, lower, tree.axis(node), xp)
         environment, shift = calmed(xp, environment)
         if environment is None:
             return 0.0, 0
         environments[node] = environment
         exponent += shift
     raise AssertionError("a tree has a root")
-
-
-def _all_but_axis(xp: Any, x: Any, y: Any, axis: int) -> Any:
-    """Sum x * y over every axis but one: (axis of x, axis of y)."""
-    p, q = x.shape[axis], y.shape[axis]
-    if axis == 0:
-        return x.reshape(p, -1) @ y.reshape(q, -1).T
-    if axis == len(x.shape) - 1:
-        return x.reshape(-1, p).T @ y.reshape(-1, q)
-    return xp.moveaxis(x, axis, 0).reshape(p, -1) @ xp.moveaxis(y, axis, 0).reshape(q, -1).T

@@ -57,7 +57,7 @@ def rows_by_plan(net: Network, rows: Rows) -> Array:
         repeated: Array = _take(xp, scalar.reshape(1), np.zeros(len(rows), np.int64))
         return repeated
     place = _places(net)
-    tables = [_by_modes(net, node, bonds_of(net, node), place) for node in structure.node_names]
+    tables = [by_modes(net, node, bonds_of(net, node), place) for node in structure.node_names]
     gathered = sum(math.prod(table.x.shape[1:]) for table in tables if table.columns)
     some = min(len(rows), FIRST_TRY)
     peak = contraction.plan(_batched_spec(net, some)).peak_size
@@ -102,7 +102,7 @@ class Site:
     children: tuple[str, ...]
 
 
-def _by_modes(net: Network, node: str, order: tuple[str, ...], place: Mapping[str, int]) -> Table:
+def by_modes(net: Network, node: str, order: tuple[str, ...], place: Mapping[str, int]) -> Table:
     """Bring the array of a node to the axes (all its modes as one, then the legs of `order`)."""
     structure = net.structure
     xp = arrays_.namespace_by_name(net.namespace)
@@ -158,7 +158,7 @@ def _sites(net: Network) -> tuple[list[Site], int]:
         children = sorted(tree.children[node], key=lambda child: -size[tree.bond[child]])
         below = tuple(tree.bond[child] for child in children)
         above = () if node == tree.root else (tree.bond[node],)
-        table = _by_modes(net, node, below + above, place)
+        table = by_modes(net, node, below + above, place)
         sites.append(Site(node, table, tuple(children)))
         work = math.prod(table.x.shape[1:])
         peak = max(peak, live + 2 * work)
@@ -172,12 +172,12 @@ def _sweep(xp: Any, sites: list[Site], rows: Rows) -> Array:
     for site in sites:
         flat = _flat(site.table, rows)
         factors = [held.pop(child) for child in site.children]
-        held[site.name] = _site_rows(xp, site.table.x, flat, factors)
+        held[site.name] = site_rows(xp, site.table.x, flat, factors)
     result: Array = held[sites[-1].name].reshape(len(rows))
     return result
 
 
-def _site_rows(xp: Any, x: Any, flat: Rows, factors: list[Any]) -> Any:
+def site_rows(xp: Any, x: Any, flat: Rows, factors: list[Any]) -> Any:
     """Contract one node for all rows: x[flat[k], :, ..., :] with row k of every factor."""
     count, values = len(flat), int(x.shape[0])
     if not factors:

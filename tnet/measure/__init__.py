@@ -1,0 +1,1 @@
+"""What a state says: expectation values, correlations, entropies, samples."""
