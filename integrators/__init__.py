@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from integrators.steppers.parallel import Coupling as Coupling
     from integrators.steppers.parallel import ParallelBUG as ParallelBUG
     from integrators.steppers.parallel_second import ParallelBUG2 as ParallelBUG2
+    from integrators.steppers.tdvp import TDVP as TDVP
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -53,5 +54,6 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.steppers.midpoint": ["MidpointBUG"],
         "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
         "integrators.steppers.parallel_second": ["ParallelBUG2"],
+        "integrators.steppers.tdvp": ["TDVP"],
     },
 )
