@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from contraction.arrays import dtype_name
+from contraction.arrays import Array, dtype_name, eps
 from contraction.errors import DTypeError, InputError, ShapeError
+
+ROUNDING = 10.0  # times the unit of rounding: what sums over all entries leave of an error
 
 
 def check_kind(name: str, value: Any, kind: type, wanted: str) -> None:
@@ -77,3 +79,25 @@ def checked_truths(name: str, value: Any, shape: tuple[int, ...]) -> Any:
     if tuple(value.shape) != shape:
         raise ShapeError(f"`{name}` has shape {tuple(value.shape)}, the data have {shape}.")
     return value
+
+
+def check_reachable(tol: float, like: Array, *, limited: bool) -> None:
+    """Raise if a search for a relative error would never end: it is below the rounding of data.
+
+    Raises
+    ------
+    InputError
+        It is, and nothing else ends the search.
+
+    Examples
+    --------
+    >>> check_reachable(1e-10, np.zeros(2), limited=False)
+    >>> check_reachable(0.0, np.zeros(2), limited=True)
+    """
+    least = ROUNDING * eps(like)
+    if tol < least and not limited:
+        raise InputError(
+            f"no network comes nearer to data of type {dtype_name(like)} than their rounding, "
+            f"a relative error of about {least:.0e}; got the tolerance {tol:g}, which a search "
+            "would never reach. Ask for more, or limit the evaluations or the time."
+        )

@@ -41,6 +41,12 @@ class Limits:
     min_gain: float = 1e-3
     stop: Stop | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is anything that ends a search."""
+        ends = (self.max_evaluations, self.max_seconds, self.patience, self.stop)
+        return any(end is not None for end in ends)
+
     def __post_init__(self) -> None:
         for name in ("max_evaluations", "patience"):
             if (value := getattr(self, name)) is not None:

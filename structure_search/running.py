@@ -13,7 +13,7 @@ from contraction.arrays import Array, dtype_name
 from contraction.errors import CheckpointError, InputError
 from contraction.workers.schedulers import Scheduler, Serial
 from structure_search import journal, run_folder
-from structure_search.arguments import check_callable, check_kind, check_number
+from structure_search.arguments import check_callable, check_kind, check_number, check_reachable
 from structure_search.driving import Task, drive
 from structure_search.keeping import Progress
 from structure_search.limits import Limits, Stop
@@ -22,12 +22,11 @@ from structure_search.methods.base import AbstractMethod, method_to_dict
 from structure_search.methods.registry import method_from_dict
 from structure_search.objectives import (
     AbstractObjective,
+    RelativeError,
     objective_from_dict,
     objective_to_dict,
 )
-from structure_search.results import (
-    Result,
-)
+from structure_search.results import ErrorOf, Result
 from structure_search.store import NetworkStore
 from structure_search.tasks.base import AbstractTask
 from structure_search.tasks.reading import read_task, recorded_held_out
@@ -129,7 +128,8 @@ def search(
         `x` holds infinity; or entries are missing, and the method needs all of them.
     InputError
         No objective, no known entry, a run folder for a `Loss` (a function cannot be recorded),
-        a budget below one, or a run folder that is in use for another run.
+        a budget below one, a run folder that is in use for another run, or a relative error
+        below the rounding of the data with nothing else that ends the search.
     StructureError
         `start` has other modes than `x`.
 
@@ -316,6 +316,8 @@ def _task(
             "smallest network within an error, MaxParams(params=...) for the least error."
         )
     check_kind("objective", goal, AbstractObjective, "an objective, such as MaxParams(params=100)")
+    if isinstance(goal, RelativeError) and data.error_of is not ErrorOf.LOSS:
+        check_reachable(goal.tol, data.like, limited=limits.bounded)
     if method.needs_every_entry:
         data.require_complete(type(method).__name__)
     return Task(

@@ -107,7 +107,7 @@ class LiveState:
         best = self._best
         if best is not None:
             rows.append(("best error", f"{best.error:.4g}"))
-            rows.append(("parameters", f"{best.num_params:,} ({best.compression:.3g}x smaller)"))
+            rows.append(("parameters", f"{best.num_params:,} ({best.compression:,.1f}x smaller)"))
         doing = self._label if len(self._label) <= LONGEST else f"{self._label[: LONGEST - 1]}…"
         rows.append(("method", f"{self._method}: {doing}" if doing else self._method))
         rows.append(("failures", f"{self._failed:,}"))

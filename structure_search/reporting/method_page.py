@@ -129,7 +129,7 @@ def _table(ranked: Sequence[MethodRow]) -> str:
                 f"{row.met}/{row.seeds}",
                 s["num_params"].text("d"),
                 s["error"].text(".3g"),
-                s["compression"].text(".3g"),
+                s["compression"].text(",.1f"),
                 *([s["value"].text(".5g")] if extra else []),
                 s["requested"].text("d"),
                 s["fitted"].text("d"),

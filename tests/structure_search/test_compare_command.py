@@ -1,5 +1,6 @@
 """tnet compare: methods over seeds, the table, the page, going on after stops and deaths."""
 
+import dataclasses
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import pytest
 
 import tnet
 from structure_search import read_run
+from structure_search.reporting import method_page
 from structure_search.reporting.method_page import best_after
 from structure_search.reporting.method_runs import cpu_seconds
 from structure_search.reporting.method_table import (
@@ -217,6 +219,12 @@ def test_curves_say_when_a_target_was_reached():
     assert [best_after(r, k) for k in (1, 2, 6, 7)] == [math.inf, 9.0, 9.0, 5.0]
     assert [evaluations_to(r, t) for t in (9.0, 5.25, 4.0)] == [2, 7, None]
     assert Spread.of([1.0, math.inf, 2.0]).text() == "2 [1, missed]"
+
+
+def test_large_compressions_are_plain_numbers():
+    rows = [dataclasses.replace(row("a", k, 5.0), compression=1040.0 + k) for k in range(2)]
+    (ranked,) = method_rows(rows)
+    assert "1,040.5\n[1,040.0, 1,041.0]" in method_page._table([ranked])
 
 
 def test_processor_time_is_unknown_after_a_kill(tmp_path):

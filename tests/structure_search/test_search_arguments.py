@@ -236,3 +236,14 @@ def test_random_starts_follow_a_start_that_ends_far_off() -> None:
         assert near.sweeps <= once.sweeps
         better += more.error < once.error
     assert better
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tol"), [("float64", 0.0), ("float64", 1e-16), ("float32", 1e-8)]
+)
+def test_an_error_below_rounding_needs_another_end(dtype, tol):
+    x, goal = planted(dtype), RelativeError(tol=tol)
+    with pytest.raises(InputError, match=f"type {dtype} .* limit the evaluations"):
+        run(x, objective=goal)
+    found = run(x, objective=goal, method=Greedy(), max_evaluations=3)
+    assert len(found.trace) == 3
