@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from contraction.arrays import namespace
-from contraction.errors import ConvergenceError, InputError, NonFiniteError, StructureError
+from contraction.errors import ConvergenceError, InputError, NonFiniteError
 from contraction.truncation import Truncation, check_rank
 from integrators.cutting import cut
 from integrators.flow import Counts
@@ -160,7 +159,7 @@ def try_step(
         if done is None:
             return tally
         tally = tally._replace(statistics=tally.statistics.plus(done.statistics))
-        more = left > 0 and _has_room(start, truncation)
+        more = left > 0 and done.widened is not None and _has_room(start, truncation)
         short = rule is not None and _misses(rule, done, h, truncation)
         if not (short and more):
             low, lost = _truncated(done.state, truncation)
@@ -173,29 +172,9 @@ def try_step(
                 return tally._replace(
                     state=setting.keep(done.state, low), truncation=lost, limited=short, halve=halve
                 )
-        start = in_bases_of(start, done.state)
+        start = done.widened or start
         tally = tally.counted(Trial(None, counts=Counts(augmented=1)))
     raise AssertionError("the last try returns.")
-
-
-def in_bases_of(state: TreeState, augmented: TreeState) -> TreeState:
-    """Return `state` written in the augmented bases of another, which contain its own.
-
-    The old directions come first in every augmented basis, so only the root's core changes: it
-    is padded with zeros.
-
-    Raises
-    ------
-    StructureError
-        The bases are not augmented ones.
-    """
-    old, new = state.cores[0], augmented.cores[0]
-    xp = namespace(old)
-    if any(n < o for o, n in zip(old.shape, new.shape, strict=True)):
-        raise StructureError("the bases of the step do not contain those before it.")
-    core: Any = xp.zeros_like(new)
-    core[tuple(slice(0, int(n)) for n in old.shape)] = old
-    return augmented.with_cores({0: core})
 
 
 def _misses(rule: RankRejection, done: Step, h: float, truncation: Truncation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -158,11 +159,13 @@ def next_target(now: float, times: Sequence[float] | None, t1: float) -> float:
     >>> next_target(0.5, [0.25, 0.75], 1.0), next_target(0.5, None, 1.0)
     (0.75, 1.0)
     """
-    return min((t for t in times or () if t > now), default=t1)
+    place = bisect.bisect_right(times or (), now)
+    return times[place] if times and place < len(times) else t1
 
 
 def is_saved(moment: Moment, times: Sequence[float] | None, t1: float, every: int) -> bool:
     """Tell whether a moment is one to record."""
     if times is not None:
-        return moment.time in times
+        place = bisect.bisect_left(times, moment.time)
+        return place < len(times) and times[place] == moment.time
     return moment.time >= t1 or moment.counts.steps % every == 0
