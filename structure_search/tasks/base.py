@@ -7,6 +7,7 @@ arguments, which can be pickled, so it may run in any process and gives the same
 from __future__ import annotations
 
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from tnet.network import Network
 from tnet.structure import Structure
 
 MOVES = 64  # operations that moving one entry is worth, at most
+HOST_MEMORY = "can't allocate memory"  # PyTorch's words where the host has too little
 EXPECTED = (TnetError, ArithmeticError, ValueError, MemoryError, np.linalg.LinAlgError)
 
 
@@ -196,12 +198,33 @@ def run_job(task: AbstractTask, job: FitJob) -> Fitted | Failed:
     return timed(lambda: task.fit(job))
 
 
+def is_expected(error: Exception) -> bool:
+    """Tell whether an error is one of this fit alone, so that the search goes on without it.
+
+    PyTorch's errors of too little memory and of factorisations are no more than `RuntimeError`.
+
+    Examples
+    --------
+    >>> is_expected(MemoryError()), is_expected(RuntimeError("a fault"))
+    (True, False)
+    """
+    if isinstance(error, EXPECTED):
+        return True
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(error, RuntimeError):
+        return False
+    kinds = (torch.cuda.OutOfMemoryError, torch.linalg.LinAlgError)
+    return isinstance(error, kinds) or HOST_MEMORY in str(error)
+
+
 def timed(fit: Callable[[], Fitted]) -> Fitted | Failed:
     """Return what `fit` returns with its wall time, or why it failed."""
     begun = time.perf_counter()
     try:
         fitted = fit()
-    except EXPECTED as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         reason = f"{type(error).__name__}: {error}"
         return Failed(reason=reason, seconds=time.perf_counter() - begun)
     seconds = time.perf_counter() - begun

@@ -70,6 +70,26 @@ def test_memory_that_runs_out_is_a_failure() -> None:
     assert timed(fit).reason == "MemoryError: no room"
 
 
+def test_memory_of_pytorch_that_runs_out_is_a_failure() -> None:
+    torch = pytest.importorskip("torch")
+
+    def on_a_device():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    assert timed(on_a_device).reason == "OutOfMemoryError: CUDA out of memory"
+    assert "allocate" in timed(lambda: torch.empty(2**45)).reason
+    singular = timed(lambda: torch.linalg.inv(torch.zeros((2, 2))))
+    assert isinstance(singular, Failed)
+
+
+def test_any_other_error_of_a_fit_ends_the_search() -> None:
+    def fit():
+        raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        timed(fit)
+
+
 def test_a_method_whose_own_fit_fails_still_gets_an_ordinary_one() -> None:
     of = evaluator(planted(), RelativeError(tol=1e-6))
     bare = tnet.random_network(ring(2, 3, 2, 2), rng=np.random.default_rng(0))
