@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from tnet.measure.entropies import bond_entropies as bond_entropies
     from tnet.measure.entropies import entropy as entropy
     from tnet.measure.entropies import mutual_information as mutual_information
+    from tnet.measure.expectations import expectation as expectation
+    from tnet.measure.expectations import variance as variance
     from tnet.measure.local import local_values as local_values
     from tnet.measure.partial import reduced_density as reduced_density
     from tnet.measure.partial import schmidt_values as schmidt_values
@@ -121,6 +123,7 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "tnet.gauge": ["move_center", "orthogonalize"],
         "tnet.measure.entropies": ["bond_entropies", "entropy", "mutual_information"],
+        "tnet.measure.expectations": ["expectation", "variance"],
         "tnet.measure.local": ["local_values"],
         "tnet.measure.partial": ["reduced_density", "schmidt_values"],
         "tnet.measure.product_states": ["product_state"],

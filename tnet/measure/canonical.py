@@ -92,8 +92,26 @@ def conjugate(x: Array, xp: Namespace) -> Array:
     return found
 
 
-def dressed_cores(state: Centred, wanted: Collection[str]) -> Iterator[tuple[str, Array]]:
-    """Yield (node, its array times the density of the bond above), parents first.
+class Dressed(NamedTuple):
+    """A node as seen from above.
+
+    Attributes
+    ----------
+    node
+        Its name.
+    core
+        Its array times the density of the bond above.
+    density
+        That density (ket, bra), of trace one; None at the root.
+    """
+
+    node: str
+    core: Array
+    density: Any
+
+
+def dressed_cores(state: Centred, wanted: Collection[str]) -> Iterator[Dressed]:
+    """Yield the wanted nodes with the density of the bond above, parents first.
 
     The reduced density of anything at the node is the product of what is yielded with the
     conjugate of the node's array, summed over all axes that are not of interest.
@@ -117,11 +135,11 @@ def dressed_cores(state: Centred, wanted: Collection[str]) -> Iterator[tuple[str
         if node not in needed:
             continue
         core = state.net[node]
-        dressed = core
-        if node != tree.root:
-            dressed = apply_matrix(core, density.pop(node).T, tree.axis(node), xp)
+        dressed, above = core, density.pop(node, None)
+        if above is not None:
+            dressed = apply_matrix(core, above.T, tree.axis(node), xp)
         if node in wanted:
-            yield node, dressed
+            yield Dressed(node, dressed, above)
         below = [child for child in tree.children[node] if child in needed]
         bra = conjugate(core, xp) if below else core
         legs = state.net.structure.legs[node]

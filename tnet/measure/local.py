@@ -78,7 +78,7 @@ def local_values(state: Network, op: LocalOperators, sites: Sequence[str] | None
     for mode in matrices:
         nodes.setdefault(structure.holders[mode][0], []).append(mode)
     found: dict[str, Any] = {}
-    for node, dressed in dressed_cores(held, nodes):
+    for node, dressed, _ in dressed_cores(held, nodes):
         bra = conjugate(held.net[node], held.xp)
         for mode in nodes[node]:
             axis = structure.legs[node].index(mode)
