@@ -12,6 +12,8 @@ from contraction.linalg import svd
 from contraction.truncation import Truncation
 from integrators.directions import orthonormal_rows
 from integrators.environments import weigh
+from integrators.frame import Frame
+from integrators.threads import blas_for, in_turn_or_threads
 from integrators.tree_state import TreeState
 from tnet._axes import apply_matrix, contiguous
 
@@ -57,36 +59,104 @@ def cut(state: TreeState, truncation: Truncation, *, workers: int = 1) -> Cut:
     From the root down: the singular values of each slot of the weighted core are those of the
     bond (de Lathauwer, de Moor and Vandewalle, SIAM J. Matrix Anal. Appl. 21 (2000) 1253;
     Grasedyck, ibid. 31 (2010) 2029). Then isometries are restored from the leaves up. Bonds that
-    span the whole space below them (`TreeState.saturated`) are cut by `max_rank` alone.
+    the step left alone (`TreeState.settled`) are cut by `max_rank` alone.
     """
+    with blas_for(state, workers):
+        return _cut(state, truncation, workers)
+
+
+class Job(NamedTuple):
+    """What cutting any node needs to know."""
+
+    frame: Frame
+    truncation: Truncation
+    allowed: float  # Frobenius norm that a bond may lose
+    frozen: list[bool]
+
+
+class Piece(NamedTuple):
+    """Cut cores of a subtree, norms lost, and what its top node hands to its parent."""
+
+    cores: dict[int, Array]
+    lost: dict[int, float]
+    matrix: Array | None
+
+
+def _cut(state: TreeState, truncation: Truncation, workers: int) -> Cut:
     frame = state.frame
     most = truncation.max_rank or math.inf
-    frozen = [s and state.cores[n].shape[0] <= most for n, s in enumerate(state.saturated)]
+    frozen = [n in state.settled and core.shape[0] <= most for n, core in enumerate(state.cores)]
     for node in range(1, frame.count):  # nothing below a frozen bond is looked at
         frozen[node] = frozen[node] or (frame.parent[node] > 0 and frozen[frame.parent[node]])
-    active = [n for n in range(1, frame.count) if not frozen[n]]
-    allowed = truncation.tol * state.norm / math.sqrt(max(len(active), 1))
-    cores = list(state.cores)
-    weighted: dict[int, Array] = {0: state.cores[0]}
-    discarded: dict[str, float] = {}
-    for node in range(frame.count):
-        if node and frozen[node]:
+    active = frozen.count(False) - 1
+    allowed = truncation.tol * state.norm / math.sqrt(max(active, 1))
+    job = Job(frame, truncation, allowed, frozen)
+    cores = dict(enumerate(state.cores))
+    lost: dict[int, float] = {}
+    weighted = _cut_node(job, 0, state.cores[0], cores, lost)
+
+    def work(child: int) -> Piece:
+        return _cut_branch(job, child, weighted[child], {n: cores[n] for n in frame.subtree(child)})
+
+    branches = list(weighted)
+    for child, piece in zip(branches, in_turn_or_threads(work, branches, workers), strict=True):
+        cores.update(piece.cores)
+        lost.update(piece.lost)
+        cores[0] = _received(frame, cores[0], child, piece.matrix)
+    cores[0] = contiguous(cores[0])
+    discarded = {frame.bond[node]: x / (state.norm or 1.0) for node, x in lost.items()}
+    kept = frozenset(n for n in state.settled if frozen[n])
+    return Cut(TreeState(frame, tuple(cores[n] for n in range(frame.count)), kept), discarded)
+
+
+def _cut_branch(job: Job, top: int, weighted: Array, cores: dict[int, Array]) -> Piece:
+    """Cut everything below one child of the root, then restore isometries up to it."""
+    frame, waiting, lost = job.frame, {top: weighted}, dict[int, float]()
+    for node in frame.subtree(top):
+        if not job.frozen[node]:
+            waiting.update(_cut_node(job, node, waiting.pop(node), cores, lost))
+    matrix: Array | None = None
+    for node in reversed(frame.subtree(top)):
+        if job.frozen[node]:
             continue
-        whole = weighted.pop(node)
-        kept: dict[int, Array] = {}
-        for slot, below in enumerate(frame.slots[node]):
-            child = below.child
-            if child < 0 or frozen[child]:
-                continue
-            E, kept[child], lost, whole = _cut_slot(whole, slot, truncation, allowed)
-            xp = namespace(E)
-            cores[node] = apply_matrix(cores[node], xp.conj(E).T, slot + 1, xp)
-            cores[child] = weigh(cores[child], E)
-            discarded[frame.bond[child]] = lost / (state.norm or 1.0)
-        for child, values in kept.items():
-            shape = (-1,) + (1,) * (len(cores[child].shape) - 1)
-            weighted[child] = cores[child] * values.reshape(shape)
-    return Cut(TreeState(frame, tuple(_isometric(state, cores, frozen))), discarded)
+        matrix = None
+        if any(s.child >= 0 and not job.frozen[s.child] for s in frame.slots[node]):
+            core = cores[node]
+            rows, matrix = orthonormal_rows(core.reshape(core.shape[0], -1))
+            cores[node] = rows.reshape((rows.shape[0], *core.shape[1:]))
+        cores[node] = contiguous(cores[node])
+        if node != top:
+            parent = frame.parent[node]
+            cores[parent] = _received(frame, cores[parent], node, matrix)
+    return Piece(cores, lost, matrix)
+
+
+def _received(frame: Frame, core: Array, child: int, matrix: Array | None) -> Array:
+    """Return a core with what a child's core, now isometric, was the product of (L @ rows)."""
+    if matrix is None:
+        return core
+    xp = namespace(matrix)
+    return apply_matrix(core, xp.permute_dims(matrix, (1, 0)), frame.place[child] + 1, xp)
+
+
+def _cut_node(
+    job: Job, node: int, whole: Array, cores: dict[int, Array], lost: dict[int, float]
+) -> dict[int, Array]:
+    """Cut every slot of a weighted core; return the weighted cores of the children."""
+    kept: dict[int, Array] = {}
+    for slot, below in enumerate(job.frame.slots[node]):
+        child = below.child
+        if child < 0 or job.frozen[child]:
+            continue
+        E, kept[child], lost[child], whole = _cut_slot(whole, slot, job.truncation, job.allowed)
+        xp = namespace(E)
+        cores[node] = apply_matrix(cores[node], xp.conj(E).T, slot + 1, xp)
+        cores[child] = weigh(cores[child], E)
+    found = {}
+    for child, values in kept.items():
+        shape = (-1,) + (1,) * (len(cores[child].shape) - 1)
+        found[child] = cores[child] * values.reshape(shape)
+    return found
 
 
 def _cut_slot(
@@ -121,21 +191,3 @@ def left_basis(matrix: Any, truncation: Truncation, allowed: float) -> tuple[Arr
             return xp.flip(V, axis=1), s
     U, s, _ = svd(matrix)
     return U, s
-
-
-def _isometric(state: TreeState, cores: list[Array], frozen: list[bool]) -> list[Array]:
-    """Restore orthonormal rows, leaves first; what is taken out goes to the parent."""
-    frame = state.frame
-    for node in reversed(range(1, frame.count)):
-        if frozen[node]:
-            continue
-        core = cores[node]
-        if any(s.child >= 0 and not frozen[s.child] for s in frame.slots[node]):
-            xp = namespace(core)
-            rows, L = orthonormal_rows(core.reshape(core.shape[0], -1))
-            core = rows.reshape((rows.shape[0], *core.shape[1:]))
-            parent = frame.parent[node]
-            turned = xp.permute_dims(L, (1, 0))  # the core was L @ rows
-            cores[parent] = apply_matrix(cores[parent], turned, frame.place[node] + 1, xp)
-        cores[node] = contiguous(core)
-    return cores

@@ -48,8 +48,8 @@ class Krylov(AbstractLocalSolver):
     Parameters
     ----------
     tol
-        The space grows until ||Z|| prod_j(beta_j h / j) < tol * h: an estimate of the error of
-        this step, absolute.
+        The space grows until prod_j(beta_j h / j) < tol * h: an estimate of the error of this
+        step, relative to the norm of the core (which is that of the whole state).
     max_size
         Largest space; a step that needs more is halved.
 
@@ -108,7 +108,7 @@ def _lanczos(
     if size == 0.0:
         return [], np.zeros((0, 0)), 0, True
     basis: list[Any] = [start * (1.0 / size)]
-    estimate, done = size, False
+    estimate, done = 1.0, False
     step = abs(h * problem.factor)
     most = min(most, math.prod(start.shape))
     floor = 10.0 * eps(start)
@@ -142,7 +142,7 @@ def _arnoldi(
     most = min(most, full)
     small = np.zeros((most + 1, most), dtype=complex)
     basis: list[Any] = [start * (1.0 / size)]
-    estimate, step, done, used = size, abs(h * problem.factor), False, 0
+    estimate, step, done, used = 1.0, abs(h * problem.factor), False, 0
     while used < most and not done:
         w: Any = problem.apply(basis[-1])
         w = w * 1.0

@@ -15,6 +15,8 @@ from tnet._axes import contiguous
 from tnet.gauge import orthogonalize
 from tnet.network import Network
 
+SMALL = 16  # saturated bonds of this rank are kept as soon as a step has reached it
+
 
 @dataclass(frozen=True, eq=False)
 class TreeState:
@@ -29,6 +31,10 @@ class TreeState:
         then the slots of `frame.slots[node]`. All but the root's are isometries: unfolded as
         (axis 0) x (the rest) their rows are orthonormal. The root's carries the amplitude.
         Never written to.
+    settled
+        Nodes whose bonds are saturated (see `saturated`) and small, or were saturated before the
+        last step already: the cut after a step lowers them for `max_rank` only. A step cannot
+        err there, and costs nothing.
 
     Notes
     -----
@@ -48,6 +54,7 @@ class TreeState:
 
     frame: Frame
     cores: tuple[Array, ...]
+    settled: frozenset[int] = frozenset()
 
     @classmethod
     def from_network(cls, net: Network, frame: Frame | None = None) -> TreeState:
@@ -69,18 +76,7 @@ class TreeState:
         frame = frame_of(net.structure) if frame is None else frame
         if net.structure.nodes != frame.structure.nodes:
             raise StructureError("the network and the frame are not on the same graph.")
-        centred = orthogonalize(net, frame.root)
-        xp = namespace(centred[frame.root])
-        cores = []
-        for node, name in enumerate(frame.names):
-            x: Any = centred[name]
-            axes = [slot.axis for slot in frame.slots[node]]
-            if node:
-                x = xp.permute_dims(x, (frame.axis[node], *axes))
-            else:
-                x = x.reshape((1, *x.shape))
-            cores.append(contiguous(x))
-        return cls(frame, tuple(cores))
+        return cls(frame, cores_of(orthogonalize(net, frame.root), frame))
 
     def to_network(self) -> Network:
         """Return the state as a network with its centre at the root."""
@@ -131,6 +127,37 @@ class TreeState:
 
     def with_cores(self, cores: dict[int, Array]) -> TreeState:
         """Return the state with some cores exchanged; the others are shared."""
-        return TreeState(
-            self.frame, tuple(cores.get(node, core) for node, core in enumerate(self.cores))
+        held = tuple(cores.get(node, core) for node, core in enumerate(self.cores))
+        return TreeState(self.frame, held)
+
+    def moved(self, cores: dict[int, Array]) -> TreeState:
+        """Return the state after a step that left the saturated subtrees of this one alone."""
+        after = self.with_cores(cores)
+        settled = frozenset(
+            node
+            for node, full in enumerate(after.saturated)
+            if full and (self.saturated[node] or after.cores[node].shape[0] <= SMALL)
         )
+        return TreeState(self.frame, after.cores, settled)
+
+
+def cores_of(net: Network, frame: Frame) -> tuple[Array, ...]:
+    """Return the arrays of a network by number, with the axes of the frame; no gauge is made.
+
+    Examples
+    --------
+    >>> import numpy as np, tnet
+    >>> net = tnet.random_network(tnet.tensor_train((2, 3), 2), rng=np.random.default_rng(0))
+    >>> [core.shape for core in cores_of(net, frame_of(net.structure))]
+    [(1, 2, 2), (2, 3)]
+    """
+    xp = namespace(net[frame.root])
+    cores = []
+    for node, name in enumerate(frame.names):
+        x: Any = net[name]
+        if node:
+            x = xp.permute_dims(x, (frame.axis[node], *(s.axis for s in frame.slots[node])))
+        else:
+            x = x.reshape((1, *x.shape))
+        cores.append(contiguous(x))
+    return tuple(cores)

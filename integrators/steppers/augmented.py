@@ -20,6 +20,7 @@ from integrators.steppers.branches import (
     snapshot,
     wider,
 )
+from integrators.threads import blas_for
 from integrators.tree_state import TreeState
 
 
@@ -58,6 +59,10 @@ class AugmentedBUG(AbstractStepper):
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
+        with blas_for(state, self.workers):
+            return self._step(field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
         shot = snapshot(frozen, state, upward(frozen, state))
         least = least_weight(self.truncation, h, state)
@@ -73,9 +78,9 @@ class AugmentedBUG(AbstractStepper):
         problem = frozen.local(0, shot.root.environment, below)
         end, used = solved(self.local, problem, start, h)
         return Step(
-            state.with_cores({**cores, 0: end}),
+            state.moved({**cores, 0: end}),
             statistics=statistics.plus(Statistics(1, used)),
-            widened=state.with_cores({**cores, 0: start}),
+            widened=state.moved({**cores, 0: start}),
         )
 
     def _branch(self, shot: Snapshot, h: float, least: float, child: int) -> Branch:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from contraction.truncation import Truncation
 from integrators.field import AbstractField
 from integrators.local_solvers import AbstractLocalSolver
 from integrators.tree_state import TreeState
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Statistics(NamedTuple):
@@ -120,22 +116,3 @@ def least_weight(truncation: Truncation, h: float, state: TreeState) -> float:
     the direction would not survive it.
     """
     return 0.1 * truncation.tol * abs(h) * state.norm
-
-
-def in_turn_or_threads(
-    work: Callable[[T], R], tasks: Sequence[T] | Iterable[T], workers: int
-) -> list[R]:
-    """Return `work` of every task, in order; with several threads if there are workers.
-
-    Examples
-    --------
-    >>> in_turn_or_threads(lambda x: x * x, [1, 2, 3], 2)
-    [1, 4, 9]
-    """
-    listed = list(tasks)
-    if workers <= 1 or len(listed) <= 1:
-        return [work(task) for task in listed]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(workers, len(listed))) as pool:
-        return list(pool.map(work, listed))

@@ -9,7 +9,8 @@ from contraction.arrays import Array
 from integrators.directions import new_directions, padded, stacked
 from integrators.environments import Above, Parted, descend, root_above
 from integrators.field import AbstractField, Environment
-from integrators.steppers.base import Statistics, in_turn_or_threads
+from integrators.steppers.base import Statistics
+from integrators.threads import in_turn_or_threads
 from integrators.tree_state import TreeState
 
 

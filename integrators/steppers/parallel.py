@@ -29,6 +29,7 @@ from integrators.steppers.branches import (
     snapshot,
     wider,
 )
+from integrators.threads import blas_for
 from integrators.tree_state import TreeState
 
 
@@ -101,6 +102,10 @@ class ParallelBUG(AbstractStepper):
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
+        with blas_for(state, self.workers):
+            return self._step(field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
         shot = snapshot(frozen, state, upward(frozen, state))
         least = least_weight(self.truncation, h, state)
@@ -121,10 +126,10 @@ class ParallelBUG(AbstractStepper):
         corners.append(glue.corner)
         start = padded(state.cores[0], glue.shape)
         return Step(
-            state.with_cores({**cores, 0: glue.core}),
+            state.moved({**cores, 0: glue.core}),
             Estimates(corner=_largest(corners)),
             statistics.plus(Statistics(1, used)),
-            state.with_cores({**cores, 0: start}),
+            state.moved({**cores, 0: start}),
         )
 
     def _branch(self, shot: Snapshot, h: float, least: float, child: int) -> Branch:
