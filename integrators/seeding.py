@@ -7,6 +7,7 @@ to them opens the directions of the first step (and costs no accuracy: the state
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from contraction.arrays import Array, namespace
@@ -33,7 +34,9 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
     -----
     From the leaves up, each basis U is joined by A_k U for every channel k of the operator on the
     bond above it (the finished terms and the open ones), projected on the padded bases of the
-    children; the root's core is padded with zeros.
+    children, then by what the channels make of the directions just won, and so on while there is
+    room: where a symmetry keeps sectors apart, no later step may find one that has no vector yet.
+    The root's core is padded with zeros.
 
     Raises
     ------
@@ -49,16 +52,24 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
     for node in reversed(range(frame.count)):
         core = _widened(cores, node, state)
         if node:
-            rows = core.reshape(core.shape[0], -1)
-            seeds = field.seeds(node, core, below)
-            room = rank - core.shape[0]
-            if room > 0 and len(seeds):
-                xp = namespace(core)
-                moved = xp.concat([x.reshape(x.shape[0], -1) for x in seeds], axis=0)
-                core = stacked(core, new_directions(rows, moved)[:room])
+            fresh = core
+            while core.shape[0] < rank and fresh.shape[0]:
+                fresh = _joined(field.seeds(node, fresh, below), core)[: rank - core.shape[0]]
+                core = stacked(core, fresh)
+                fresh = fresh.reshape((fresh.shape[0], *core.shape[1:]))
             below[node] = field.up(node, core, below)
         cores[node] = core
     return TreeState(frame, tuple(cores))
+
+
+def _joined(seeds: Sequence[Array], core: Array) -> Array:
+    """Return what the seeds add to the rows of a core, strongest first."""
+    if not len(seeds):
+        nothing: Array = core.reshape(core.shape[0], -1)[:0]
+        return nothing
+    moved = namespace(core).concat(list(seeds), axis=0)
+    found: Array = new_directions(core, moved)
+    return found
 
 
 def _widened(cores: list[Array], node: int, state: TreeState) -> Any:
