@@ -22,7 +22,13 @@ from typing import Any, NoReturn, final
 from contraction import errors
 from tnet.console import Console, ExitCode
 from tnet.failures import UsageError, report_error
-from tnet.options import common_options, limited_threads
+from tnet.options import (
+    common_options,
+    from_environment,
+    limited_threads,
+    parse_count,
+    parse_seed,
+)
 
 GROUP = "tnet.commands"
 FIRST = (
@@ -167,8 +173,8 @@ def build_parser(console: Console | None = None) -> Parser:
         verbose=False,
         no_color=False,
         no_progress=False,
-        threads=None,
-        seed=0,
+        threads=from_environment("threads", parse_count, None),
+        seed=from_environment("seed", parse_seed, 0),
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
     entries = metadata.entry_points(group=GROUP)

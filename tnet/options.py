@@ -218,6 +218,37 @@ def parse_seed(text: str) -> int:
     return number
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of an option.
+
+    Examples
+    --------
+    >>> variable("max_params")
+    'TNET_MAX_PARAMS'
+    """
+    return f"TNET_{name.upper()}"
+
+
+def environment(name: str) -> str | None:
+    """Return what the environment says of an option; None if nothing, or no more than blanks."""
+    return os.environ.get(variable(name), "").strip() or None
+
+
+def from_environment(name: str, read: Callable[[str], Any], default: Any) -> Any:
+    """Return the value of an option in the environment, or its default.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read; the message names the variable.
+    """
+    text = environment(name)
+    try:
+        return default if text is None else read(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{variable(name)}: {error}.") from None
+
+
 def common_options() -> argparse.ArgumentParser:
     """Return a parent parser with the options of every command.
 

@@ -1,7 +1,8 @@
-"""Options from a TOML file: `--config FILE` reads it, `--print-config` writes it.
+"""Options from the environment, and from a TOML file: `--config FILE`, `--print-config`.
 
-What is said on the command line wins over the file, and the file over the defaults. An unknown
-key is an error that names the nearest one.
+What is said on the command line wins over the environment (`TNET_TOL` for `--tol`), that over
+the file, and the file over the defaults. An unknown key of a file is an error that names the
+nearest one.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from typing import Any, final
 
 from structure_search.commands.method_choice import nearest
 from tnet.failures import UsageError
+from tnet.options import environment, variable
 
 TABLE = "options"  # of the file: the options of the method
 NOT_IN_FILES = {"help", "config", "print_config", "list_methods", "dry_run", "json", "quiet"}
 NOT_IN_FILES |= {"verbose", "no_progress", "no_color", "settings", "version"}
+TRUTHS = dict.fromkeys(("1", "yes", "true", "on"), True) | dict.fromkeys(
+    ("0", "no", "false", "off"), False
+)
 LARGEST = 2**20  # bytes of a file
 
 
 def make_configurable(parser: argparse.ArgumentParser) -> None:
     """Add `--config` and `--print-config`; call it when all other options are there.
 
-    The defaults move from the options to `settle`: whatever is on the namespace has been said.
+    The defaults move from the options to `settle`: whatever is on the namespace has been said,
+    on the command line or in the file.
     """
     group = parser.add_argument_group("options from a file")
     group.add_argument(
@@ -39,13 +45,28 @@ def make_configurable(parser: argparse.ArgumentParser) -> None:
         if action.default is not argparse.SUPPRESS:
             defaults[action.dest] = action.default
             action.default = argparse.SUPPRESS
-    parser.set_defaults(defaults=defaults)
+    parser.set_defaults(defaults=defaults, actions={a.dest: a for a in _in_files(parser)})
+
+
+def _in_files(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [action for action in parser._actions if action.dest not in NOT_IN_FILES]
 
 
 def settle(args: argparse.Namespace) -> None:
-    """Give every option that nobody has set its default."""
+    """Give every option that nobody has set its value of the environment, or its default.
+
+    Raises
+    ------
+    UsageError
+        A variable has a value that its option cannot have.
+    """
     for name, value in args.defaults.items():
         if not hasattr(args, name):
+            words = environment(name) if name in args.actions else None
+            if words is not None:
+                value = _value(
+                    variable(name), name, _words(words, args.actions[name]), args.actions[name]
+                )
             setattr(args, name, list(value) if isinstance(value, list) else value)
     said = {_key(word) for word in args.settings}
     file_words = getattr(args, "file_settings", [])
@@ -70,8 +91,7 @@ class _Config(argparse.Action):
         """Read the file `values`."""
         path = Path(str(values))
         namespace.config = str(path)
-        actions = {a.dest: a for a in parser._actions if a.dest not in NOT_IN_FILES}
-        by_name = {file_name(dest): action for dest, action in actions.items()}
+        by_name = {file_name(action.dest): action for action in _in_files(parser)}
         table = read_toml(path)
         namespace.file_settings = _method_words(path, table.pop(TABLE, {}))
         for key, value in table.items():
@@ -81,7 +101,7 @@ class _Config(argparse.Action):
                     f"{path}: {key!r} is no option.", hint=nearest(key, [*by_name, TABLE])
                 )
             # the positional data stand before or behind --config: those given later replace these
-            if not hasattr(namespace, action.dest):
+            if not hasattr(namespace, action.dest) and environment(action.dest) is None:
                 setattr(namespace, action.dest, _value(path, key, value, action))
 
 
@@ -130,7 +150,14 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _value(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
+def _words(text: str, action: argparse.Action) -> Any:
+    """Return what a variable says as a file would say it."""
+    if action.nargs == 0:
+        return TRUTHS.get(text.lower(), text)
+    return text.split() if action.nargs in ("*", "+") else text
+
+
+def _value(path: Path | str, key: str, value: Any, action: argparse.Action) -> Any:
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise UsageError(f"{path}: {key} is true or false, got {value!r}.")
@@ -142,16 +169,15 @@ def _value(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
     return _checked(path, key, _text(value), action)
 
 
-def _checked(path: Path, key: str, text: str, action: argparse.Action) -> Any:
+def _checked(path: Path | str, key: str, text: str, action: argparse.Action) -> Any:
     read = action.type if callable(action.type) else str
+    known = [str(getattr(choice, "value", choice)) for choice in action.choices or ()]
+    if known and text not in known:
+        raise UsageError(f"{path}: {key}: {text!r} is not known.", hint=nearest(text, known))
     try:
-        found = read(text)
+        return read(text)
     except (argparse.ArgumentTypeError, ValueError) as error:
         raise UsageError(f"{path}: {key}: {error}.") from None
-    if action.choices is not None and found not in action.choices:
-        known = [str(getattr(choice, "value", choice)) for choice in action.choices]
-        raise UsageError(f"{path}: {key}: {text!r} is not known.", hint=nearest(text, known))
-    return found
 
 
 def config_text(args: argparse.Namespace) -> str:

@@ -132,6 +132,45 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(
     assert "exchange=7" in out
 
 
+def test_the_environment_stands_between_the_command_line_and_the_file(
+    arrays, tmp_path, capsys, monkeypatch
+):
+    for name, value in {
+        "TNET_TOL": "0.3",
+        "TNET_SEED": "9",
+        "TNET_MAX_RANK": "4",
+        "TNET_NO_INNER_NODES": "yes",
+        "TNET_METHOD": " ",  # says nothing
+    }.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "o.toml"
+    file.write_text('method = "greedy"\ntol = 0.2\nseed = 3\nmax-degree = 5\n')
+    words = ["search", arrays / "a.npy", "--config", file, "--max-rank", "6", "--print-config"]
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    wanted = ['method = "greedy"', "tol = 0.3", "seed = 9", "max-rank = 6", "max-degree = 5"]
+    assert {*wanted, "no-inner-nodes = true"} <= {*out.splitlines()}
+    code, out, _ = run(capsys, *words, "--seed", "2")
+    assert "seed = 2" in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TNET_TOL", "1.5", "TNET_TOL: tol: '1.5' is not a relative error"),
+        ("TNET_NO_INNER_NODES", "perhaps", "true or false"),
+        ("TNET_MISSING", "mast", "did you mean 'mask'?"),
+        ("TNET_SEED", "-1", "TNET_SEED: '-1' is not a seed"),
+        ("TNET_THREADS", "many", "TNET_THREADS: 'many' is not a whole number"),
+    ],
+)
+def test_a_bad_variable_is_one_clear_line(name, value, said, arrays, capsys, monkeypatch):
+    monkeypatch.setenv(name, value)
+    code, out, err = run(capsys, "search", arrays / "a.npy", "--method", "greedy")
+    assert (code, out) == (2, ""), err
+    assert said in err
+
+
 @pytest.mark.parametrize(
     ("goal", "limit"),
     [
