@@ -49,12 +49,20 @@ if TYPE_CHECKING:
     from tnet.formats import tucker as tucker
     from tnet.gauge import move_center as move_center
     from tnet.gauge import orthogonalize as orthogonalize
+    from tnet.measure.correlations import correlation_matrix as correlation_matrix
     from tnet.measure.entropies import bond_entropies as bond_entropies
     from tnet.measure.entropies import entropy as entropy
     from tnet.measure.entropies import mutual_information as mutual_information
     from tnet.measure.expectations import expectation as expectation
     from tnet.measure.expectations import variance as variance
     from tnet.measure.local import local_values as local_values
+    from tnet.measure.observables import correlations as correlations
+    from tnet.measure.observables import energy as energy
+    from tnet.measure.observables import energy_variance as energy_variance
+    from tnet.measure.observables import entanglement as entanglement
+    from tnet.measure.observables import entanglement_profile as entanglement_profile
+    from tnet.measure.observables import local_average as local_average
+    from tnet.measure.observables import local_profile as local_profile
     from tnet.measure.partial import reduced_density as reduced_density
     from tnet.measure.partial import schmidt_values as schmidt_values
     from tnet.measure.product_states import product_state as product_state
@@ -122,9 +130,19 @@ __getattr__, __dir__, __all__ = attach(
             "tucker",
         ],
         "tnet.gauge": ["move_center", "orthogonalize"],
+        "tnet.measure.correlations": ["correlation_matrix"],
         "tnet.measure.entropies": ["bond_entropies", "entropy", "mutual_information"],
         "tnet.measure.expectations": ["expectation", "variance"],
         "tnet.measure.local": ["local_values"],
+        "tnet.measure.observables": [
+            "correlations",
+            "energy",
+            "energy_variance",
+            "entanglement",
+            "entanglement_profile",
+            "local_average",
+            "local_profile",
+        ],
         "tnet.measure.partial": ["reduced_density", "schmidt_values"],
         "tnet.measure.product_states": ["product_state"],
         "tnet.measure.sampling": ["Samples", "sample"],

@@ -29,7 +29,8 @@ def centred_operator(state: Centred, op: TreeOperator) -> TreeOperator:
     tree, structure = state.tree, state.net.structure
     locals_ = {mode: (None, *matrices[1:]) for mode, matrices in op.locals.items()}
     channels = sweep(state, op.cores, locals_)
-    means = {tree.root: np.array([to_numpy(channels[tree.root].matrices).reshape(-1)[0]])}
+    whole = to_numpy(channels[tree.root].matrices).reshape(-1)
+    means = {tree.root: whole if len(whole) else np.zeros(1)}
     for node, _, density in dressed_cores(state, tree.pre_order):
         if density is not None:
             matrices: Any = channels[node].matrices

@@ -144,8 +144,8 @@ def entropy_of(values: Values, order: float = 1.0) -> float:
         return math.log(int(np.count_nonzero(s > np.finfo(np.float64).eps * top * len(s))))
     p = p[p > 0.0] / total
     if order == 1.0:
-        return max(-float(np.sum(p * np.log(p))), 0.0)
-    return max(math.log(float(np.sum(p**order))) / (1.0 - order), 0.0)
+        return max(-float(np.sum(p * np.log(p))), 0.0) + 0.0  # never -0.0
+    return max(math.log(float(np.sum(p**order))) / (1.0 - order), 0.0) + 0.0
 
 
 def _bond_values(state: Network, bond: str) -> Values:

@@ -13,7 +13,7 @@ from tnet.algebra import apply
 from tnet.alignment import aligned, is_same_graph, same_kind
 from tnet.measure.canonical import Centred, as_complex, centred, require_numbers
 from tnet.measure.deviation import centred_operator, squared
-from tnet.measure.operator_sweep import sweep
+from tnet.measure.operator_sweep import Channels, sweep
 from tnet.network import Network, scale
 from tnet.norms import distance, inner
 from tnet.operators.entry import operator
@@ -118,8 +118,9 @@ def variance(state: Network, op: Any) -> float:
     shifted = centred_operator(held, compiled)
     cores, locals_ = squared(shifted)
     root = held.tree.root
-    value = _first(held, sweep(held, cores, locals_)[root])
-    return max(float(_number(value, "the variance", True)), 0.0)
+    value = _first(sweep(held, cores, locals_)[root])
+    require_numbers(np.asarray(value), "the variance")
+    return max(value.real, 0.0)
 
 
 def as_operator(op: Any, structure: Structure) -> TreeOperator:
@@ -175,10 +176,10 @@ def _is_real(state: Centred, op: TreeOperator) -> bool:
 
 
 def _value(state: Centred, op: TreeOperator) -> complex:
-    return _first(state, sweep(state, op.cores, identity_first(op))[state.tree.root])
+    return _first(sweep(state, op.cores, identity_first(op))[state.tree.root])
 
 
-def _first(state: Centred, channels: Any) -> complex:
+def _first(channels: Channels) -> complex:
     matrices = channels.matrices
     if not len(matrices):
         return 0j

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contraction import arrays as arrays_
-from contraction.arrays import Array
 from tnet._axes import all_but_axis, apply_matrix
 from tnet.measure.canonical import Centred, conjugate
 from tnet.operators.local_matrices import Matrix, is_sparse
