@@ -40,8 +40,8 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     -----
     The strong directions come from the Gram matrix, are projected out, and the weaker ones from
     the Gram matrix of what is left, as often as needed: 8 c^2 m flops a round (complex), most
-    often two rounds. Old directions are projected out twice; those of a padded basis in its
-    block alone.
+    often two rounds. Old directions are projected out of the rows and again of the directions
+    found, when those have the length one; those of a padded basis in its block alone.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     if room <= 0 or size <= floor:
         return flat[:0]
     adjoint = xp.conj(old.reshape(old.shape[0], -1)).T
-    rest = beyond(beyond(moved, old, adjoint), old, adjoint).reshape(flat.shape)
+    rest = beyond(moved, old, adjoint).reshape(flat.shape)
     found: list[Any] = []
     while room > 0:
         fresh = _strongest(rest, floor, room, old, adjoint, tuple(moved.shape[1:]), found)

@@ -263,17 +263,18 @@ def _downward_places(
             cores.places[node][k] if slot.child < 0 else upward[slot.child]
             for k, slot in enumerate(slots)
         ]
-        for k, slot in enumerate(slots):
-            if slot.child < 0:
-                continue
-            kinds = [ZERO] * cores.widths[slot.child]
-            for entry in cores.entries[node]:
-                others = [p[c] for p, c in zip(places, entry.channels, strict=True)]
-                others.pop(k + 1)
-                plain = entry.weight == 1.0 and (node > 0 or steady)
-                plain = plain and all(p == IDENTITY for p in others)
-                _note(kinds, entry.channels[k + 1], ZERO in others, plain)
-            found[slot.child] = _numbered(kinds)
+        kinds = {s.child: [ZERO] * cores.widths[s.child] for s in slots if s.child >= 0}
+        for entry in cores.entries[node]:
+            here = [p[c] for p, c in zip(places, entry.channels, strict=True)]
+            zeros, others = here.count(ZERO), sum(p != IDENTITY for p in here)
+            unit = entry.weight == 1.0 and (node > 0 or steady)
+            for k, slot in enumerate(slots):
+                if slot.child >= 0:
+                    nothing = zeros > (here[k + 1] == ZERO)
+                    plain = unit and others == (here[k + 1] != IDENTITY)
+                    _note(kinds[slot.child], entry.channels[k + 1], nothing, plain)
+        for child, found_kinds in kinds.items():
+            found[child] = _numbered(found_kinds)
     return tuple(found)
 
 
