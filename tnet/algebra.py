@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array
@@ -17,6 +17,9 @@ from contraction.errors import ShapeError, StructureError
 from tnet.alignment import aligned, same_kind
 from tnet.network import Network
 from tnet.structure import Structure
+
+if TYPE_CHECKING:
+    from tnet.operators.tree_operator import TreeOperator
 
 
 def add(a: Network, b: Network, *more: Network) -> Network:
@@ -125,7 +128,7 @@ def hadamard(a: Network, b: Network) -> Network:
     return Network(a.structure.resized(ranks), product)
 
 
-def apply(op: Network, state: Network) -> Network:
+def apply(op: Network | TreeOperator, state: Network) -> Network:
     """Return an operator times a state, exactly, on the state's graph; the ranks multiply.
 
     The operator reads a mode ``m`` of the state and writes ``m'`` in its place (see
@@ -138,6 +141,7 @@ def apply(op: Network, state: Network) -> Network:
     ----------
     op
         A network whose nodes are nodes of `state`; each reads and writes modes of its own node.
+        A `TreeOperator` is taken with dense cores, in the library of the state.
     state
         Any network.
 
@@ -164,6 +168,8 @@ def apply(op: Network, state: Network) -> Network:
     array([[0., 1.],
            [1., 0.]])
     """
+    if not isinstance(op, Network):
+        op = op.to_network().to(namespace=state.namespace, device=state.device)
     op, state = same_kind(op, state)
     _check_operator(op.structure, state.structure)
     xp = arrays_.namespace_by_name(state.namespace)

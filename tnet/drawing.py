@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from contraction.errors import DeviceError
 from tnet.layout import Layout
@@ -12,7 +12,10 @@ from tnet.scene import Disc, Label, Line, Scene, color_of, scene_of
 from tnet.structure import Structure
 from tnet.text_drawing import draw_text
 
-Drawable: TypeAlias = "Network | Structure"
+if TYPE_CHECKING:
+    from tnet.operators.tree_operator import TreeOperator
+
+Drawable: TypeAlias = "Network | Structure | TreeOperator"
 
 STYLE = """
 .tn{--line:#5b6b7f;--node:#2f6f9f;--edge:#ffffff;--ink:#1c2733;--soft:#5c6773;--halo:#ffffff;
@@ -178,7 +181,9 @@ def draw_axes(
 
 
 def _structure_of(target: Drawable) -> Structure:
-    return target.structure if isinstance(target, Network) else target
+    if isinstance(target, Network):
+        return target.structure
+    return target if isinstance(target, Structure) else target.dense_structure
 
 
 def _spectra_of(target: Drawable, given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -23,10 +23,10 @@ class RawCore(NamedTuple):
     weights: Any
 
 
-def raw_core(blocks: list[tuple[Ints, Any, Any]], width: int) -> RawCore:
+def raw_core(blocks: list[tuple[Ints, Any, Any]]) -> RawCore:
     """Join blocks of (inputs, outputs, weights); outputs and weights may be single numbers."""
-    inputs = np.concatenate([np.asarray(b[0]).reshape(-1, width) for b in blocks])
-    sizes = [len(np.asarray(b[0]).reshape(-1, width)) for b in blocks]
+    inputs = np.concatenate([b[0] for b in blocks])
+    sizes = [len(b[0]) for b in blocks]
     output = np.concatenate([np.broadcast_to(b[1], n) for b, n in zip(blocks, sizes, strict=True)])
     weights = np.concatenate([np.broadcast_to(b[2], n) for b, n in zip(blocks, sizes, strict=True)])
     return RawCore(inputs, output, weights)

@@ -35,13 +35,12 @@ def block_svd(matrix: Any, allowed: float) -> Factors:
     channels of their own. A block whose rank is its number of rows keeps its rows as they are.
     """
     from scipy import sparse
-    from scipy.sparse import csgraph
 
     rows, columns = matrix.shape
     entries = matrix.tocoo()
-    graph = sparse.coo_array((np.ones(entries.nnz), entries.coords), shape=(rows, columns))
-    whole = sparse.block_array([[None, graph], [graph.T, None]], format="csr")
-    _, label = csgraph.connected_components(whole, directed=False)
+    if rows == 1 and matrix.nnz and float(np.sum(np.abs(matrix.data) ** 2)) > allowed:
+        return Factors(sparse.csr_array(np.ones((1, 1), dtype=matrix.dtype)), matrix, 0.0)
+    label = _labels(entries, rows, columns)
     high = np.bincount(label[:rows], minlength=label.max() + 1)
     wide = np.bincount(label[rows:], minlength=label.max() + 1)
     simple = (high <= 1) | (wide <= 1) | (high * wide > LARGEST)
@@ -49,7 +48,7 @@ def block_svd(matrix: Any, allowed: float) -> Factors:
     blocks = [
         _decomposed(matrix, rows_by[k], columns_by[k]) for k in np.flatnonzero(~simple).tolist()
     ]
-    lone = _simple(entries, label, high, wide, simple[label[: max(rows, 0)]])
+    lone = _simple(entries, label, high, wide, simple[label[:rows]])
     values = np.concatenate([lone.values, *(block.values for block in blocks)])
     order = np.argsort(values, kind="stable")
     dropped = order[np.cumsum(values[order] ** 2) <= allowed]
@@ -70,12 +69,27 @@ def block_svd(matrix: Any, allowed: float) -> Factors:
     )
 
 
+def _labels(entries: Any, rows: int, columns: int) -> Ints:
+    """Give numbers to the blocks; rows come first, then columns."""
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    if entries.nnz == rows * columns:
+        return np.zeros(rows + columns, dtype=np.int64)
+    size = rows + columns
+    row, column = entries.coords
+    graph = sparse.coo_array((np.ones(entries.nnz), (row, column + rows)), shape=(size, size))
+    label: Ints = csgraph.connected_components(graph.tocsr(), directed=False)[1]
+    return label
+
+
 def _by_label(label: Ints, count: Ints) -> list[Ints]:
     return np.split(np.argsort(label, kind="stable"), np.cumsum(count)[:-1])
 
 
 def _decomposed(matrix: Any, rows: Ints, columns: Ints) -> _Block:
-    dense = matrix[rows][:, columns].toarray()
+    whole = len(rows) == matrix.shape[0] and len(columns) == matrix.shape[1]
+    dense = (matrix if whole else matrix[rows][:, columns]).toarray()
     left, values, right = linalg.svd(dense)
     return _Block(rows, columns, left, values, right)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -146,10 +147,9 @@ def _names(factors: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(site: Any, place: dict[str, int], number: int) -> Exception:
-    import difflib
-
-    close = difflib.get_close_matches(str(site), list(place)[:10_000], n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    lowered = {mode.lower(): mode for mode in list(place)[:10_000]}
+    close = difflib.get_close_matches(str(site).lower(), lowered, n=1)
+    hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
     return StructureError(
         f"term {number} acts on {site!r}, which is no mode of the tree; {hint}the modes are "
         f"{list(place)[:12]}."

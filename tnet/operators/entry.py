@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from contraction.errors import DTypeError
+from contraction.errors import DTypeError, InputError
 from tnet.operators.assembling import assembled, centre
 from tnet.operators.collecting import collect
 from tnet.operators.exact import compile_exact
@@ -17,7 +17,15 @@ from tnet.trees import rooted
 
 
 class Compiler(enum.Enum):
-    """How `operator` finds the channels of every bond."""
+    """How `operator` finds the channels of every bond.
+
+    EXACT
+        Minimum vertex covers, with proportional strings taken together: no error but rounding.
+        For short-range and equal interactions, and for coefficients without a pattern.
+    NESTED_SVD
+        Nested orthonormal bases, to a tolerance: for interactions that decay smoothly, and
+        wherever coefficients depend on each other.
+    """
 
     EXACT = "exact"
     NESTED_SVD = "nested svd"
@@ -38,14 +46,44 @@ def operator(
     tree
         The structure of the states: any tree, with any number of modes on any node.
     terms
-        `Term`, `Pairs` or plain tuples ``(coefficient, {site: operator, ...})``.
+        `Term`, `Pairs` or plain tuples ``(coefficient, {site: operator, ...})``; sites are modes
+        of the tree, an empty mapping is a multiple of the identity. Equal terms are added up.
     method
         How the channels are found.
     tol
-        Relative error allowed to `Compiler.NESTED_SVD`.
+        Error allowed to `Compiler.NESTED_SVD`, relative to all coefficients in the Frobenius
+        norm, each times the norms of its local matrices over sqrt(n). That is the relative error
+        of the operator where the local matrices of a mode and the identity are orthogonal (Pauli
+        and spin matrices, say). `TreeOperator.error` is the sum of what was left out, a bound.
     order
         The fermionic modes in the order of their Jordan-Wigner strings; by default all open legs
         of the tree.
+
+    Returns
+    -------
+    operator
+        float64 where all coefficients and local matrices are real or become so (an even number
+        of ``y`` in a term), else complex128. On every bond the identity below and the finished
+        part are channels of their own and exact (see `tnet.operators.identity_channels`).
+
+    Raises
+    ------
+    StructureError
+        `tree` is no tree, or a term names a site that it does not have.
+    ShapeError
+        A local matrix does not fit its mode.
+    InputError
+        An unknown operator name, an odd number of fermionic operators, NaN or infinity.
+    DTypeError
+        Something that is no term, or no number.
+
+    Notes
+    -----
+    EXACT sorts, at every node, the terms that hold something below it and have not been united:
+    linear in the number of terms up to the logarithm, no term is ever split. Ren, Li, Jiang and
+    Shuai, J. Chem. Phys. 153 (2020) 084118, for chains. NESTED_SVD decomposes matrices of the
+    channels below a node against what the terms hold elsewhere; Ceruti, Kressner and Sulz,
+    arXiv:2405.09952, for pair interactions.
 
     Examples
     --------
@@ -58,6 +96,13 @@ def operator(
     """
     if not isinstance(method, Compiler):
         raise DTypeError(f"`method` must be a tnet.Compiler, got {method!r}.")
+    if not isinstance(tree, Structure):
+        raise DTypeError(
+            f"`tree` must be a tnet.Structure, got {type(tree).__name__}; a network has one as "
+            "its `structure`."
+        )
+    if not 0 <= tol < 1:
+        raise InputError(f"`tol` must lie in [0, 1), got {tol!r}.")
     view = rooted(tree, centre(tree))
     table = collect(tree, terms, order)
     if method is Compiler.EXACT:

@@ -94,7 +94,7 @@ def _visit(
             constant if coefficient.dtype.kind == "c" else constant.real
         )
         blocks: list[Any] = [(inside, 0, coefficient), *((row, 0, 1.0) for row in below)]
-        return raw_core([*blocks, (nothing, 0, weight)] if constant else blocks, width)
+        return raw_core([*blocks, (nothing, 0, weight)] if constant else blocks)
     finished = outside == 0
     row, first = group_rows(inside)
     column, _ = group_rows(names)
@@ -121,7 +121,7 @@ def _visit(
     index = cover.kept_channel + OPEN
     frontier.names[left] = names[cover.kept] + hash_of(me, index)
     frontier.held[me] = left, index
-    return raw_core(blocks, width)
+    return raw_core(blocks)
 
 
 class _Matrix(NamedTuple):

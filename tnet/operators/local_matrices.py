@@ -164,7 +164,7 @@ def canonical(matrix: Matrix) -> Canonical | None:
     shown = (scaled.real if real else scaled) + 0.0
     key = (matrix.shape[0], is_sparse(matrix), real, *place, shown.tobytes())
     if entries.dtype.kind != "c":
-        return Canonical(matrix, 1.0, key)
+        return Canonical(_frozen(matrix), 1.0, key)
     phase = pivot / abs(pivot) if real else 1.0
     turned = matrix / phase if phase != 1.0 else matrix
     if real:

@@ -138,7 +138,7 @@ def _visit(
         norm = norm * work.weights[mode][entries.index[:, k]]
     if node == work.placing.tree.root:
         blocks: list[Any] = [(inputs, 0, entries.value / norm), *((r, 0, 1.0) for r in carried)]
-        return raw_core(blocks, width), _nothing(False, entries), 0.0
+        return raw_core(blocks), _nothing(False, entries), 0.0
     row, first = group_rows(inputs)
     column, one = group_rows(entries.rest)
     shape = (len(first), len(one))
@@ -163,7 +163,7 @@ def _visit(
     done = own_done or bool(carried)
     names, strings = _strings(work, node, below, asked, inputs[first], factors.left)
     basis = _Basis(done, entries.term[one[used]], factors.right[:, used], names, strings)
-    return raw_core(blocks, width), basis, factors.discarded
+    return raw_core(blocks), basis, factors.discarded
 
 
 def _factorised(matrix: Any, allowed: float) -> Factors:

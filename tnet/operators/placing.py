@@ -1,4 +1,4 @@
-"""Where in a tree the factors of terms lie: modes laid out in a row, subtrees as intervals of it."""
+"""Where in a tree the factors of terms lie: modes in a row, subtrees as its intervals."""
 
 from __future__ import annotations
 

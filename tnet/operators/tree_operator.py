@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contraction.errors import DTypeError, InputError
+from contraction.errors import DTypeError, NonFiniteError
 from tnet.formats import operator_structure
 from tnet.network import Network
 from tnet.operators.local_matrices import Matrix, is_sparse
@@ -94,6 +94,11 @@ class TreeOperator:
         held += [matrix for row in self.locals.values() for matrix in row]
         return "complex128" if any(x.dtype.kind == "c" for x in held) else "float64"
 
+    @cached_property
+    def dense_structure(self) -> Structure:
+        """The structure of `to_network`: the graph with a twin for every mode, and the ranks."""
+        return operator_structure(self.structure, self.ranks)
+
     @property
     def num_entries(self) -> int:
         """Number of entries of all cores together."""
@@ -147,10 +152,9 @@ class TreeOperator:
         Legs as in `tnet.operator_structure`: beside every mode ``m`` (read) its twin ``m'``
         (written). Memory: for a node of q bonds w^q n^2 numbers for rank w and mode size n.
         """
-        structure = operator_structure(self.structure, self.ranks)
         kind = np.dtype(self.dtype)
         arrays = {node: self._dense(node, kind) for node in self.structure.node_names}
-        return Network(structure, arrays)
+        return Network(self.dense_structure, arrays)
 
     @classmethod
     def from_network(cls, net: Network) -> TreeOperator:
@@ -204,5 +208,5 @@ def checked_number(factor: Any, what: str) -> complex:
         raise DTypeError(f"{what} must be a number, got {type(factor).__name__}.")
     number = complex(factor)
     if not cmath.isfinite(number):
-        raise InputError(f"{what} must be finite, got {factor}.")
+        raise NonFiniteError(f"{what} must be finite, got {factor}.")
     return number
