@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from integrators.steppers.base import AbstractStepper
 
 LEAST_FACTOR, LARGEST_FACTOR = 0.2, 5.0  # between one step and the next
+ABOVE_FLOOR = 1.25  # errors that the ranks set may grow so much from step to step
+REGROWTH = 1.2  # of steps whose errors the ranks set
 ROUNDING = 1e-9  # of a step: ends nearer than that to an output time are there
-STAGNANT = 0.7  # an error that falls by less than this when h is halved does not come from h
 
 Try: TypeAlias = "Callable[[AbstractStepper, float, float, TreeState], Trial]"
 
@@ -38,6 +39,12 @@ class Clock(NamedTuple):
         Length the controller would like for the next step.
     ratio
         Error of the last accepted step over what is allowed; 0 before the first.
+    floor
+        Such a ratio where it came from the ranks, so that shorter steps would not lower it; 0
+        where it did not.
+    fine
+        Length of the parts in which one of the equal steps is done after it was halved; 0 where
+        it is whole.
     """
 
     time: float
@@ -45,6 +52,13 @@ class Clock(NamedTuple):
     since: int
     proposal: float
     ratio: float = 0.0
+    floor: float = 0.0
+    fine: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        """The ratio up to which a step is taken."""
+        return max(1.0, ABOVE_FLOOR * self.floor)
 
 
 class Attempt(NamedTuple):
@@ -104,9 +118,12 @@ class ConstantStep(AbstractController):
     """
 
     def length(self, clock: Clock, target: float) -> float:
-        """Return the length of the equal steps from the anchor to the target."""
+        """Return the length of the equal steps from the anchor to the target, or of a part."""
+        if clock.fine:
+            rest = self._end(clock, target) - clock.time
+            return rest / max(1, math.ceil(rest / clock.fine - ROUNDING))
         whole = target - clock.anchor
-        return whole / max(1, math.ceil(whole / clock.proposal - ROUNDING))
+        return whole / self._count(clock, target)
 
     def attempt(
         self, try_step: Try, stepper: AbstractStepper, t: float, h: float, state: TreeState
@@ -115,17 +132,24 @@ class ConstantStep(AbstractController):
         return Attempt(try_step(stepper, t, h, state), 0.0, 0.0)
 
     def after(self, clock: Clock, h: float, attempt: Attempt, target: float) -> Clock:
-        """Return the next point of the grid, or a new anchor after a step off the grid."""
-        regular = self.length(clock, target)
-        if h != regular:
-            time = clock.time + h
-            return clock._replace(time=time, anchor=time, since=0)
-        since = clock.since + 1
-        count = round((target - clock.anchor) / h)
-        time = target if since >= count else clock.anchor + since * h
-        if time == target:
-            return clock._replace(time=target, anchor=target, since=0)
-        return clock._replace(time=time, since=since)
+        """Return the next point of the grid, or the next part of a step that was halved."""
+        end = self._end(clock, target)
+        if end - (clock.time + h) > ROUNDING * h:
+            return clock._replace(time=clock.time + h, fine=h)
+        if end == target:
+            return clock._replace(time=end, anchor=end, since=0, fine=0.0)
+        return clock._replace(time=end, since=clock.since + 1, fine=0.0)
+
+    def _count(self, clock: Clock, target: float) -> int:
+        """Return the number of equal steps from the anchor to the target."""
+        return max(1, math.ceil((target - clock.anchor) / clock.proposal - ROUNDING))
+
+    def _end(self, clock: Clock, target: float) -> float:
+        """Return the next point of the grid."""
+        count = self._count(clock, target)
+        if clock.since + 1 >= count:
+            return target
+        return clock.anchor + (clock.since + 1) * ((target - clock.anchor) / count)
 
     def shorter(self, clock: Clock, h: float, attempt: Attempt) -> float:
         """Return half the length."""
@@ -144,11 +168,13 @@ class PIStep(AbstractController):
 
     r the estimate over what is allowed and k the order of the stepper plus one: many steppers
     behave better than their proven order, and a gain too high makes lengths oscillate
-    (Gustafsson, ACM Trans. Math. Softw. 17, 533, 1991). Towards an output time the last step is shortened, or the last
-    two are made equal where the last would be tiny; the length before is remembered.
+    (Gustafsson, ACM Trans. Math. Softw. 17, 533, 1991). Towards an output time the last step is
+    shortened, or the last two are made equal where the last would be tiny; the length before is
+    remembered.
 
     Where the error does not fall with the step, it comes from the ranks or from the truncation:
-    such a step is taken and counted as rank limited, so that the steps do not shrink for ever.
+    the longest such step is taken and counted as rank limited, and steps after it are held
+    against its error, so that they do not shrink for ever.
 
     Parameters
     ----------
@@ -220,13 +246,17 @@ class PIStep(AbstractController):
     def after(self, clock: Clock, h: float, attempt: Attempt, target: float) -> Clock:
         """Return the clock with the next proposal, which a shortened step only lowers."""
         time = target if target - (clock.time + h) <= ROUNDING * h else clock.time + h
-        if attempt.ratio > 1.0:  # taken although the error stays: the length is not to blame
-            return Clock(time, time, 0, clock.proposal, 1.0)
+        if attempt.ratio > 1.0:  # taken although: the ranks set the error, not the length
+            # a step shortened to hit an output time says nothing about the next
+            shortened = clock.floor > 0.0 and h < clock.proposal * (1.0 - ROUNDING)
+            proposal = clock.proposal if shortened else min(REGROWTH * h, self.largest)
+            return Clock(time, time, 0, proposal, 1.0, attempt.ratio)
         factor = self._factor(attempt.ratio, clock.ratio, attempt.trial.order)
         proposal = h * factor
         if h < clock.proposal * (1.0 - ROUNDING):  # shortened to hit an output time
             proposal = max(proposal, clock.proposal) if factor >= 1.0 else proposal
-        return Clock(time, time, 0, min(proposal, self.largest), max(attempt.ratio, 1e-4))
+        ratio = max(attempt.ratio, 1e-4)
+        return Clock(time, time, 0, min(proposal, self.largest), ratio)
 
     def shorter(self, clock: Clock, h: float, attempt: Attempt) -> float:
         """Return what the estimate allows, between a fifth and nine tenths of `h`."""

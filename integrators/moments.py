@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from contraction.arrays import namespace
@@ -110,6 +111,9 @@ def begin(
     """
     stepper, controller = stepper or AugmentedBUG(), controller or ConstantStep()
     checks.check_parts(stepper, controller, callback)
+    if rejection is not None and hasattr(stepper, "measure_corner"):
+        changes: dict[str, Any] = {"measure_corner": True}
+        stepper = replace(stepper, **changes)
     checks.check_measures(measure or {})
     checks.check_state(state)
     if not isinstance(scaling, Scaling):
@@ -154,28 +158,31 @@ def advance(evolution: Evolution, moment: Moment, target: float) -> Moment:
         There is no acceptable step that is not tiny.
     """
     controller, clock = evolution.controller, moment.clock
-    rule, spent, stagnant = evolution.setting.rejection, Trial(None), 0
-    halvings = rule.halvings if rule else 0
-    h, last = controller.length(clock, target), None
+    rule, spent = evolution.setting.rejection, Trial(None)
+    halvings = rule.halvings if rule and not clock.fine else 0  # parts are not parted again
+    tried: list[tuple[float, Attempt]] = []
+    h = controller.length(clock, target)
     while True:
         attempt = controller.attempt(
             _trier(evolution), evolution.stepper, clock.time, h, moment.state
         )
-        trial = attempt.trial
-        if trial.state is not None:
-            halve = trial.halve and halvings > 0
-            stagnant = stagnant + 1 if _stagnates(attempt, h, last) else 0
-            if (attempt.ratio <= 1.0 and not halve) or stagnant > 1:
-                break
-            halvings -= halve
-            last = (h, attempt.ratio)
-            again = Counts(halved=1) if halve else Counts(rejected=1)
+        halve = attempt.trial.state is None or (attempt.trial.halve and halvings > 0)
+        if attempt.ratio <= clock.allowed and not halve:
+            break
+        if halve:
+            halvings, tried = halvings - 1, []
         else:
-            again = Counts(halved=1)
-        spent = spent.counted(trial).counted(Trial(None, counts=again))
-        h = controller.shorter(clock, h, attempt)
+            tried.append((h, attempt))
+            if _stagnate(tried):
+                h, attempt = tried[-3]  # a shorter step would be no better
+                break
+        again = Counts(halved=1) if halve else Counts(rejected=1)
+        spent = spent.counted(attempt.trial).counted(Trial(None, counts=again))
+        h = h / 2 if halve else controller.shorter(clock, h, attempt)
         if h < evolution.smallest:
             raise ConvergenceError(_hopeless(clock.time, h, attempt))
+    trial = attempt.trial
+    assert trial.state is not None
     limited = trial.limited or attempt.ratio > 1.0
     counts = moment.counts.plus(trial.counts).plus(spent.counts)
     return _renormalised(
@@ -200,13 +207,15 @@ def _trier(evolution: Evolution) -> Callable[..., Trial]:
     return attempt
 
 
-def _stagnates(attempt: Attempt, h: float, last: tuple[float, float] | None) -> bool:
-    """Tell whether a shorter step has not made the error fall as it should."""
-    if last is None or attempt.ratio <= 1.0 or attempt.error > NOT_FROM_H:
+def _stagnate(tried: Sequence[tuple[float, Attempt]]) -> bool:
+    """Tell whether shortening the step twice has not made the error fall as it should."""
+    if len(tried) < 3:
         return False
-    before, ratio = last
-    expected: float = ratio * (h / before) ** (attempt.trial.order / 2)
-    return attempt.ratio > expected
+    for (before, first), (after, second) in pairwise(tried[-3:]):
+        expected = first.ratio * (after / before) ** (second.trial.order / 2)
+        if first.error > NOT_FROM_H or second.ratio <= expected:
+            return False
+    return True
 
 
 def _hopeless(t: float, h: float, attempt: Attempt) -> str:
