@@ -149,7 +149,7 @@ def henon_heiles(
     Examples
     --------
     >>> len(henon_heiles(4))
-    10
+    7
     """
     require_finite(box=box, strength=strength)
     sites = numbered(modes, points, prefix="q")
