@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from tnet.convert import from_tensorly as from_tensorly
     from tnet.convert import to_quimb as to_quimb
     from tnet.convert import to_tensorly as to_tensorly
+    from tnet.convert_states import from_pytreenet as from_pytreenet
+    from tnet.convert_states import from_tenpy as from_tenpy
+    from tnet.convert_states import to_pytreenet as to_pytreenet
+    from tnet.convert_states import to_tenpy as to_tenpy
     from tnet.decomposition.entry import decompose as decompose
     from tnet.drawing import Drawing as Drawing
     from tnet.drawing import draw as draw
@@ -114,6 +118,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.als.sweep_program": ["planned_flops"],
         "tnet.certificate": ["Certificate", "ErrorKind"],
         "tnet.convert": ["from_quimb", "from_tensorly", "to_quimb", "to_tensorly"],
+        "tnet.convert_states": ["from_pytreenet", "from_tenpy", "to_pytreenet", "to_tenpy"],
         "tnet.decomposition.entry": ["decompose"],
         "tnet.drawing": ["Drawing", "draw", "draw_axes", "draw_svg"],
         "tnet.evaluation": ["evaluate", "select", "sum_over"],

@@ -17,6 +17,7 @@ from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import DeviceError, InputError, StructureError
 from tnet._checks import LONGEST_NAME
+from tnet.convert_states import as_quimb_mps
 from tnet.formats import cp, tensor_ring, tensor_train, tt_matrix, tucker
 from tnet.network import Network
 from tnet.structure import Structure
@@ -139,6 +140,8 @@ def from_tensorly(obj: Any) -> Network:
 def to_quimb(net: Network) -> Any:
     """Return any network as a ``quimb.tensor.TensorNetwork``.
 
+    A path with one mode on each node, both numbered along it (x0, x1, ... on g0, g1, ...; k0,
+    k1, ... on I0, I1, ...), becomes a ``MatrixProductState``, which is a tensor network, too.
     Legs become indices of the same names, nodes become tags. quimb keeps no order of the open
     indices; pass ``modes=net.structure.modes`` to `from_quimb` to get it back.
 
@@ -158,7 +161,7 @@ def to_quimb(net: Network) -> Any:
     tensors = [
         qtn.Tensor(data=net[node], inds=legs, tags=[node]) for node, legs in net.structure.nodes
     ]
-    return qtn.TensorNetwork(tensors, virtual=True)
+    return as_quimb_mps(qtn.TensorNetwork(tensors, virtual=True), net)
 
 
 def from_quimb(tn: Any, modes: Sequence[str] | None = None) -> Network:
@@ -173,7 +176,8 @@ def from_quimb(tn: Any, modes: Sequence[str] | None = None) -> Network:
     tn
         A ``TensorNetwork`` of any class, or a ``Tensor``.
     modes
-        The order of the open indices in the full tensor; by default as in ``tn.outer_inds()``.
+        The order of the open indices in the full tensor; by default that of the sites where the
+        class has sites (MPS, PEPS, trees), and else as in ``tn.outer_inds()``.
 
     Raises
     ------
@@ -211,7 +215,10 @@ def from_quimb(tn: Any, modes: Sequence[str] | None = None) -> Network:
         for (_, legs), x in zip(nodes, held, strict=True)
         for name, n in zip(legs, x.shape, strict=True)
     }
-    order = [leg[index] for index in tn.outer_inds()] if modes is None else list(modes)
+    outer = tn.outer_inds()
+    inds = tn.site_inds if isinstance(tn, qtn.TensorNetworkGenVector) else outer
+    inds = inds if set(inds) == set(outer) else outer
+    order = [leg[index] for index in inds] if modes is None else list(modes)
     return Network(Structure(nodes, sizes, order), dict(zip(names, held, strict=True)))
 
 

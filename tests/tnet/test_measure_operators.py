@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tnet
@@ -41,6 +41,7 @@ def random_terms(structure, rng, complex_, count=6):
     return terms
 
 
+@settings(max_examples=40)
 @given(networks(SMALL), seeds, st.booleans())
 def test_expectation_and_variance(net, seed, complex_):
     rng = np.random.default_rng(seed)
@@ -187,6 +188,7 @@ def test_what_is_no_operator():
     assert tnet.expectation(net, [(3.0, {})]) == pytest.approx(3.0)
 
 
+@settings(max_examples=30)
 @given(networks(SMALL))
 def test_measures_by_name(net):
     modes = net.structure.modes
