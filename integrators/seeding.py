@@ -7,6 +7,7 @@ to them opens the directions of the first step (and costs no accuracy: the state
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from integrators.field import AbstractField
 from integrators.tree_state import TreeState
 
 
-def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
+def seeded(
+    state: TreeState, field: AbstractField, rank: int, *, rounds: int | None = None
+) -> TreeState:
     """Return the same state with bases padded by the generator, up to `rank` each.
 
     Parameters
@@ -29,6 +32,9 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
         What will drive it, bound to the same frame.
     rank
         Largest rank of a padded bond.
+    rounds
+        How often the operators act: once gives what the first step needs, and the smallest
+        errors where no symmetry keeps sectors apart; by default as often as there is room.
 
     Notes
     -----
@@ -44,6 +50,8 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
         The field is bound to another frame.
     """
     check_rank(rank, "rank")
+    if rounds is not None:
+        check_rank(rounds, "rounds")
     if field.frame is not state.frame:
         raise InputError("the field is bound to another frame than the state.")
     frame = state.frame
@@ -52,8 +60,9 @@ def seeded(state: TreeState, field: AbstractField, rank: int) -> TreeState:
     for node in reversed(range(frame.count)):
         core = _widened(cores, node, state)
         if node:
-            fresh = core
-            while core.shape[0] < rank and fresh.shape[0]:
+            fresh, left = core, math.inf if rounds is None else rounds
+            while core.shape[0] < rank and fresh.shape[0] and left > 0:
+                left -= 1
                 fresh = _joined(field.seeds(node, fresh, below), core)[: rank - core.shape[0]]
                 core = stacked(core, fresh)
                 fresh = fresh.reshape((fresh.shape[0], *core.shape[1:]))
