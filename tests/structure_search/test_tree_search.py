@@ -243,6 +243,7 @@ def test_a_tolerance_of_zero_is_refused() -> None:
             np.ones((2, 3)),
             method=TreeSearch(),
             objective=RelativeError(tol=0.0),
+            max_evaluations=10,  # without a limit the search is refused, whatever the method
             rng=np.random.default_rng(0),
         )
 
