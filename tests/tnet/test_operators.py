@@ -156,6 +156,19 @@ def test_error_of_the_numerical_compiler(left, tol):
             assert op.error > 0
 
 
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-3, 1e-5])
+@pytest.mark.parametrize("make", CHAINS[:2])
+def test_truncated_operators_stay_hermitian(make, tol):
+    spins = sizes(10)
+    pairs = [
+        tnet.Pairs(lambda i, j: (j - i) ** -2.0, a, b, list(spins))
+        for a, b in (("s+", "s-"), ("s-", "s+"), ("sz", "sz"))
+    ]
+    op = tnet.operator(make(spins), pairs, method=tnet.Compiler.NESTED_SVD, tol=tol)
+    assert op.hermitian
+    assert op.error <= tol
+
+
 def rank_bound(matrix, tree, bond):
     """The rank of the dense operator across one bond: no compiler can do with fewer channels."""
     side = tnet.rooted(tree, tree.holders[bond][0])

@@ -9,6 +9,7 @@ import numpy as np
 from contraction import linalg
 
 Ints = Any
+TOGETHER = 1e-6  # relative difference of singular values that are one, but for rounding
 LARGEST = 2**24  # entries of a block that is still decomposed; larger ones keep all their rows
 
 
@@ -50,10 +51,7 @@ def block_svd(matrix: Any, allowed: float) -> Factors:
     ]
     lone = _simple(entries, label, high, wide, simple[label[:rows]])
     values = np.concatenate([lone.values, *(block.values for block in blocks)])
-    order = np.argsort(values, kind="stable")
-    dropped = order[np.cumsum(values[order] ** 2) <= allowed]
-    keep = np.ones(len(values), dtype=bool)
-    keep[dropped] = False
+    keep = _kept(values, allowed)
     parts = [_chosen(lone, keep)]
     start, width = len(lone.values), int(keep[: len(lone.values)].sum())
     for block in blocks:
@@ -65,8 +63,21 @@ def block_svd(matrix: Any, allowed: float) -> Factors:
     return Factors(
         sparse.csr_array((left[2], (left[0], left[1])), shape=(rows, width)),
         sparse.csr_array((right[2], (right[0], right[1])), shape=(width, columns)),
-        float(np.sum(values[dropped] ** 2)),
+        float(np.sum(values[~keep] ** 2)),
     )
+
+
+def _kept(values: Any, allowed: float) -> Any:
+    """Choose the singular values to keep.
+
+    Equal ones stay together: a string and its adjoint have them, and an operator that lost one
+    of the two would no longer be Hermitian.
+    """
+    ordered = np.sort(values)
+    count = int(np.searchsorted(np.cumsum(ordered**2), allowed, side="right"))
+    if count == len(values):
+        return np.zeros(count, dtype=bool)
+    return values >= ordered[count] * (1 - TOGETHER)
 
 
 def _labels(entries: Any, rows: int, columns: int) -> Ints:
