@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contraction.arrays import Array, eps, namespace, to_numpy
+from contraction.errors import NonFiniteError
 from contraction.linalg import svd
 from contraction.truncation import Truncation
 from integrators.directions import orthonormal_rows
@@ -54,6 +55,11 @@ def cut(state: TreeState, truncation: Truncation, *, workers: int = 1) -> Cut:
     workers
         Number of threads; the result does not depend on it.
 
+    Raises
+    ------
+    NonFiniteError
+        The norm of the state is no finite number.
+
     Notes
     -----
     From the root down: the singular values of each slot of the weighted core are those of the
@@ -61,6 +67,11 @@ def cut(state: TreeState, truncation: Truncation, *, workers: int = 1) -> Cut:
     Grasedyck, ibid. 31 (2010) 2029). Then isometries are restored from the leaves up. Bonds that
     the step left alone (`TreeState.settled`) are cut by `max_rank` alone.
     """
+    if not math.isfinite(state.norm):
+        raise NonFiniteError(
+            f"the norm of the state is {state.norm}; the step before left the range of the floats "
+            "(is it too long for the local solver?)."
+        )
     with blas_for(state, workers):
         return _cut(state, truncation, workers)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from contraction.arrays import Array, eps, namespace, to_numpy
 from contraction.elementary import norm as norm_of
+from contraction.errors import NonFiniteError
 from contraction.linalg import qr
 
 RESOLVED = 1e-4  # singular values from a Gram matrix are good to eps / this of the largest
@@ -29,6 +30,11 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     least
         Directions whose weight (singular value of `moved` beyond `old`) is not above this are
         left out; so are those below rounding, 1e-13 ||moved|| (6e-6 in single precision).
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity in `moved`.
 
     Returns
     -------
@@ -55,6 +61,11 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     room = min(int(moved.shape[0]), columns - int(old.shape[0]))
     flat = moved.reshape(moved.shape[0], columns)
     size = norm_of(flat.reshape(-1))
+    if not math.isfinite(size):
+        raise NonFiniteError(
+            "a core holds NaN or infinity after its step: the step is too long for the local "
+            "solver, or the solution leaves the range of the floats."
+        )
     floor = max(least, (ROUNDING if eps(moved) < 1e-10 else 50.0 * eps(moved)) * size)
     if room <= 0 or size <= floor:
         return flat[:0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from contraction.arrays import Array, eps, is_complex, namespace, to, to_numpy
 from contraction.elementary import norm as norm_of
-from contraction.errors import ConvergenceError, InputError
+from contraction.errors import ConvergenceError, InputError, NonFiniteError
 from integrators.local_problem import AbstractLocalSolver, LocalProblem, Solved, right_side
 from integrators.runge_kutta import AdaptiveRungeKutta, RungeKutta4
 
@@ -93,6 +93,14 @@ class Krylov(AbstractLocalSolver):
         return Solved(z, applications)
 
 
+def _require_finite(beta: float, h: float) -> None:
+    if not math.isfinite(beta):
+        raise NonFiniteError(
+            f"the field of a core is NaN or infinite within a step of {h:.3g}; check the numbers "
+            "of the operator and of the state."
+        )
+
+
 def _dot(xp: Any, x: Any, y: Any) -> complex:
     return complex(xp.vecdot(x.reshape(-1), y.reshape(-1)))
 
@@ -119,6 +127,7 @@ def _lanczos(
         if betas:
             w -= basis[-2] * betas[-1]
         beta = norm_of(w.reshape(-1))
+        _require_finite(beta, h)
         scale = max(abs(alphas[-1]), betas[-1] if betas else 0.0, 1e-300)
         estimate *= beta * step / len(alphas)
         done = estimate < tol * abs(h) or beta <= floor * scale
@@ -153,6 +162,7 @@ def _arnoldi(
                 small[k, used] += overlap
                 w -= v * (overlap if is_complex(w) else overlap.real)
         beta = norm_of(w.reshape(-1))
+        _require_finite(beta, h)
         used += 1
         small[used, used - 1] = beta
         estimate *= beta * step / used

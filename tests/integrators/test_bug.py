@@ -14,6 +14,7 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 
 import tnet
+from contraction.errors import NonFiniteError
 from contraction.truncation import Truncation
 from hand_operators import hand_operator, sum_of
 from integrators import (
@@ -414,3 +415,12 @@ def test_a_function_of_networks_moves_as_the_operator_it_is(shape: str) -> None:
         want = stepper.step(field, 0.0, 0.02, state).state
         found = stepper.step(bound, 0.0, 0.02, state).state
         assert np.allclose(dense(found), dense(want), atol=1e-7)
+
+
+def test_steps_that_leave_the_floats_are_refused() -> None:
+    field, state = moving(SHAPES["binary"])
+    wild = state.with_cores({0: state.cores[0] * np.inf})
+    with np.errstate(invalid="ignore"), pytest.raises(NonFiniteError):
+        AugmentedBUG().step(field, 0.0, 0.1, wild)
+    with np.errstate(invalid="ignore"), pytest.raises(NonFiniteError, match="norm"):
+        cut(wild, Truncation(max_rank=2))

@@ -12,7 +12,7 @@ import scipy.linalg as sl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contraction.errors import ConvergenceError, InputError
+from contraction.errors import ConvergenceError, InputError, NonFiniteError
 from integrators.local_problem import LocalProblem
 from integrators.local_solvers import (
     AdaptiveRungeKutta,
@@ -124,3 +124,10 @@ def test_dense_exponential_agrees_and_hands_large_cores_on() -> None:
     want = sl.expm(0.7 * matrix) @ z.reshape(-1)
     for solver in (DenseExponential(), DenseExponential(max_size=4)):
         assert np.allclose(solver.solve(problem, z, 1.0).core.reshape(-1), want, atol=1e-9)
+
+
+def test_what_is_not_finite_is_said_at_once() -> None:
+    for hermitian in (True, False):
+        problem = problem_of(np.full((4, 4), np.nan), -1j, hermitian)
+        with pytest.raises(NonFiniteError, match="operator"):
+            Krylov().solve(problem, np.ones((2, 2), complex), 1.0)
