@@ -18,6 +18,8 @@ from contraction.errors import StructureError
 from contraction.truncation import check_rank
 from tnet._checks import check_name, is_whole
 
+OF_THE_GRAPH = {"nodes", "modes", "node_names", "legs", "holders", "open_legs", "bonds"}
+OF_THE_GRAPH |= {"hyperbonds", "is_tree", "components"}  # what sizes do not change
 Nodes = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -187,7 +189,14 @@ class Structure:
         """Return the structure with some legs of other lengths."""
         for leg in sizes:
             self._require_leg(leg)
-        return Structure(self.nodes, {**self.size, **sizes}, self.modes)
+        _check_sizes(tuple(sizes), sizes)
+        # the graph is the same, and needs no second check: searches do this thousands of times
+        made = object.__new__(Structure)
+        known = {**self.size, **sizes}
+        pairs = tuple((leg, int(known[leg])) for leg, _ in self.sizes)
+        same = {name: x for name, x in self.__dict__.items() if name in OF_THE_GRAPH}
+        made.__dict__.update(same, sizes=pairs, _hash=hash((self.nodes, pairs, self.modes)))
+        return made
 
     def with_bond(self, a: str, b: str, rank: int = 1, *, name: str | None = None) -> Structure:
         """Return the structure with one more bond between nodes `a` and `b`."""

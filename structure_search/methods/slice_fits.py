@@ -31,6 +31,7 @@ RIDGE = 1e-12
 GRADIENT = 2**16  # entries of a gradient that is formed
 FEW_STEPS = 3
 WIDE = 200  # rows and columns of a block that is not formed
+ONCE = 5e7  # multiplications of a contraction that runs once: more are worth the best order
 DEAR = 1e11  # flops of one contraction with the residual: an edge that costs more is passed over
 
 
@@ -164,7 +165,7 @@ def _by_gradient(
 def _compiled(
     inputs: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str], s: Structure
 ) -> Block:
-    return compile_block([tuple(x) for x in inputs], tuple(rows), tuple(columns), s.size)
+    return compile_block([tuple(x) for x in inputs], tuple(rows), tuple(columns), s.size, dear=ONCE)
 
 
 # ---- blocks that are formed ----------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import tnet
 from contraction.errors import RankError, ShapeError, StructureError
@@ -21,6 +22,34 @@ def test_json_round_trip_and_hash(structure):
     assert again == structure
     assert hash(again) == hash(structure)
     assert len({again, structure}) == 1
+
+
+ASKED = ("node_names", "legs", "size", "holders", "open_legs", "bonds", "hyperbonds", "shape")
+ASKED += ("ranks", "num_params", "is_tree", "components")
+
+
+@given(graphs(), st.booleans(), st.data())
+def test_other_sizes_are_as_if_made_anew(structure, asked_before, data):
+    """Whatever the structure has worked out of itself before."""
+    if asked_before:
+        for name in ASKED:
+            getattr(structure, name)
+    legs = data.draw(st.lists(st.sampled_from(sorted(structure.size)), unique=True))
+    sizes = {leg: data.draw(st.integers(1, 9)) for leg in legs}
+    found = structure.resized({leg: np.int64(n) for leg, n in sizes.items()})
+    anew = Structure(structure.nodes, {**structure.size, **sizes}, structure.modes)
+    assert found == anew
+    assert hash(found) == hash(anew)
+    assert found.to_dict() == anew.to_dict()
+    json.dumps(found.to_dict())
+    for name in ASKED:
+        assert getattr(found, name) == getattr(anew, name)
+
+
+@pytest.mark.parametrize("sizes", [{"r": 0}, {"r": 2.5}, {"r": "2"}, {"q": 2}, {"x": -1}])
+def test_other_sizes_are_checked(sizes):
+    with pytest.raises(StructureError):
+        chain().resized(sizes)
 
 
 @given(graphs())

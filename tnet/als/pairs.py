@@ -67,16 +67,22 @@ def transposed(x: Any, axes: tuple[int, ...]) -> Array:
 
 
 def compile_block(
-    inputs: Sequence[Labels], rows: Labels, columns: Labels, sizes: Mapping[str, int]
+    inputs: Sequence[Labels],
+    rows: Labels,
+    columns: Labels,
+    sizes: Mapping[str, int],
+    *,
+    dear: float = DEAR,
 ) -> Block:
     """Compile the contraction of arrays with legs `inputs` to the matrix (rows, columns).
 
     A leg shared by several inputs and kept by the output, or by a later step, runs along as a
-    batch, so hyperbonds need no special case.
+    batch, so hyperbonds need no special case. The best order is looked for where a quick one
+    takes more than `dear` multiplications: what runs once is not worth as much as what is kept.
     """
     output = rows + columns
     place = {x: k for k, x in enumerate(output)}
-    steps, labels, costs = _pair_steps(inputs, place, sizes)
+    steps, labels, costs = _pair_steps(inputs, place, sizes, dear)
     shape = (_size(rows, sizes), _size(columns, sizes))
     return Block(tuple(steps), (permutation(labels, output), shape), *costs)
 
@@ -92,7 +98,7 @@ def compile_loose_block(
         The contraction, and the orders it leaves.
     """
     place = dict.fromkeys(rows, 0) | dict.fromkeys(columns, 1)
-    steps, labels, costs = _pair_steps(inputs, place, sizes)
+    steps, labels, costs = _pair_steps(inputs, place, sizes, DEAR)
     rows, columns = (tuple(x for x in labels if place[x] == side) for side in (0, 1))
     shape = (_size(rows, sizes), _size(columns, sizes))
     block = Block(tuple(steps), (permutation(labels, rows + columns), shape), *costs)
@@ -100,10 +106,10 @@ def compile_loose_block(
 
 
 def _pair_steps(
-    inputs: Sequence[Labels], place: Mapping[str, int], sizes: Mapping[str, int]
+    inputs: Sequence[Labels], place: Mapping[str, int], sizes: Mapping[str, int], dear: float
 ) -> tuple[list[PairStep], Labels, tuple[float, float]]:
     """Return the steps to an array of the labels in `place`, their order, flops and moves."""
-    order = _pair_order(tuple(map(frozenset, inputs)), frozenset(place), sizes)
+    order = _pair_order(tuple(map(frozenset, inputs)), frozenset(place), sizes, dear)
     ranks = _ranks(inputs, order, place)
     held: list[Labels] = list(inputs)
     alive = list(range(len(inputs)))
@@ -218,11 +224,13 @@ Parts = tuple[frozenset[str], ...]
 Pairs = list[tuple[int, int]]
 
 
-def _pair_order(inputs: Parts, output: frozenset[str], sizes: Mapping[str, int]) -> Pairs:
+def _pair_order(
+    inputs: Parts, output: frozenset[str], sizes: Mapping[str, int], dear: float
+) -> Pairs:
     if len(inputs) <= EXHAUSTIVE_UP_TO:
         return _best_order(inputs, output, sizes)
     pairs, cost = _greedy_order(inputs, output, sizes)
-    if len(inputs) <= EXHAUSTIVE_IF_DEAR and cost > DEAR:
+    if len(inputs) <= EXHAUSTIVE_IF_DEAR and cost > dear:
         return _best_order(inputs, output, sizes)
     return pairs
 
