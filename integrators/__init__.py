@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from integrators.control_ranks import RankRejection as RankRejection
     from integrators.control_ranks import Scaling as Scaling
     from integrators.evolving import evolve as evolve
+    from integrators.excited import excited_states as excited_states
     from integrators.flow import Flow as Flow
     from integrators.flow import Outcome as Outcome
+    from integrators.ground import DMRG as DMRG
+    from integrators.ground import Ground as Ground
+    from integrators.ground import GroundOutcome as GroundOutcome
+    from integrators.ground import ground_state as ground_state
     from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
     from integrators.local_solvers import DenseExponential as DenseExponential
     from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
@@ -39,7 +44,9 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.control_conserve": ["KeepMoments", "KeepNorm"],
         "integrators.control_ranks": ["RankRejection", "Scaling"],
         "integrators.evolving": ["evolve"],
+        "integrators.excited": ["excited_states"],
         "integrators.flow": ["Flow", "Outcome"],
+        "integrators.ground": ["DMRG", "Ground", "GroundOutcome", "ground_state"],
         "integrators.local_solvers": [
             "AdaptiveRungeKutta",
             "DenseExponential",

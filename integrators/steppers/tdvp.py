@@ -17,8 +17,9 @@ from integrators.local_solvers import solved
 from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step
 from integrators.sweeping.centre import Centre
 from integrators.sweeping.program import Program
+from integrators.sweeping.saturation import saturated
 from integrators.sweeping.splitting import split
-from integrators.sweeping.states import centre_of, state_of
+from integrators.sweeping.states import carried
 from integrators.sweeping.tour import Move, down_sweep, up_sweep
 from integrators.tree_state import TreeState
 
@@ -89,12 +90,13 @@ class TDVP(AbstractStepper):
         InputError
             The field is not linear.
         """
-        centre, frozen = centre_of(field.at(t + h / 2), state, "TDVP")
-        skipped = [n for n, full in zip(state.frame.names, state.saturated, strict=True) if full]
-        cuts = max(state.frame.count - 1 - len(skipped), 1) * self.order
+        held = carried(field.at(t + h / 2), state, "TDVP")
+        centre = held.centre
+        skipped = saturated(centre)
+        cuts = max(len(centre.tree.pre_order) - 1 - len(skipped), 1) * self.order
         tol = min(self.truncation.tol * abs(h) / math.sqrt(cuts), 0.5)
         rule = replace(self.truncation, tol=tol)
-        work = _Work(centre, frozen, self.local, rule)
+        work = _Work(centre, held.field, self.local, rule)
         tree = centre.tree
         if len(skipped) == len(tree.pre_order) - 1:
             work.node(tree.root, "", h)
@@ -103,7 +105,7 @@ class TDVP(AbstractStepper):
         else:
             self._pairs(work, h, skipped)
         return Step(
-            state_of(centre, state),
+            held.state(),
             Estimates(error=math.sqrt(work.lost) * state.norm if self.sites == 2 else None),
             Statistics(work.solves, work.applications),
         )

@@ -47,8 +47,11 @@ class Centre:
         """Return the matrices of everything from `node` on, seen from `leg`: (n, r, r)."""
         return self._behind[node, leg]
 
-    def _look(self, node: str, leg: str) -> None:
-        """Make the environment of an isometric node."""
+    def acted(self, node: str, leg: str) -> tuple[Any, list[Any]]:
+        """Return the matrix (others, leg) of a node, and what each channel of `leg` makes of it.
+
+        The channels are those of `sight.side(node, leg)`; None where one has no term.
+        """
         xp, sight = self.sight.xp, self.sight
         side = sight.side(node, leg)
         x: Any = self.arrays[node]
@@ -57,20 +60,39 @@ class Centre:
         if not front and axis != x.ndim - 1:
             x = xp.moveaxis(x, axis, -1)
         dims = tuple(int(n) for n in x.shape)
-        r = dims[0] if front else dims[-1]
         slots = self._slots(node, leg, side, dims, 1 if front else 0)
         found = Program(side.branch, slots, len(side.channels), xp)(x)
-        matrix = x.reshape(r, -1) if front else x.reshape(-1, r)
-        bra = _conj(matrix, xp) if front else _conj(matrix, xp).T
-        rows = []
-        for y in found:
-            if y is None:
-                rows.append(xp.zeros_like(bra @ bra.T))
-            else:
-                rows.append(bra @ (y.reshape(r, -1).T if front else y.reshape(-1, r)))
-        like = x.reshape(-1)[:0].reshape(0, 1, 1)
-        self._behind[node, leg] = xp.stack(rows) if rows else like
-        self._forget(sight.other(node, leg), leg)
+        if front:
+            r = dims[0]
+            return x.reshape(r, -1).T, [None if y is None else y.reshape(r, -1).T for y in found]
+        r = dims[-1]
+        return x.reshape(-1, r), [None if y is None else y.reshape(-1, r) for y in found]
+
+    def _look(self, node: str, leg: str) -> None:
+        """Make the environment of an isometric node."""
+        xp = self.sight.xp
+        x, found = self.acted(node, leg)
+        bra = _conj(x, xp).T
+        rows = [xp.zeros_like(bra @ x) if y is None else bra @ y for y in found]
+        self._behind[node, leg] = xp.stack(rows) if rows else x.reshape(-1)[:0].reshape(0, 1, 1)
+        self._forget(self.sight.other(node, leg), leg)
+
+    def narrow(self, node: str, leg: str, basis: Any) -> None:
+        """Replace the bond's basis on the side of `node` by some orthonormal combinations of it.
+
+        Parameters
+        ----------
+        basis
+            (r, q) with orthonormal columns; the array of the other node is projected on them.
+        """
+        xp, other = self.sight.xp, self.sight.other(node, leg)
+        bra = _conj(basis, xp)
+        self.put(node, leg, self.matrix(node, leg) @ basis)
+        self.put(other, leg, self.matrix(other, leg) @ bra)
+        stack = self._behind[node, leg]
+        if stack.shape[0]:
+            self._behind[node, leg] = xp.matmul(xp.matmul(bra.T, stack), basis)
+        self._forget(other, leg)
 
     def _forget(self, node: str, leg: str) -> None:
         """Drop what was merged with the environment that came into `node` through `leg`."""

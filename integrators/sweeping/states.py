@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,15 @@ from integrators.frame import Frame
 from integrators.linear_field import LinearField
 from integrators.programs import IDENTITY
 from integrators.sweeping.centre import Centre
+from integrators.sweeping.passages import (
+    Passage,
+    merged,
+    passages,
+    restored,
+    shorter,
+    way,
+    without_passages,
+)
 from integrators.sweeping.sight import sight_of
 from integrators.tree_state import TreeState
 from tnet._axes import contiguous
@@ -22,7 +31,37 @@ from tnet.operators.tree_operator import SparseCore, TreeOperator
 from tnet.trees import rooted
 
 
-def centre_of(field: AbstractField, state: TreeState, user: str) -> tuple[Centre, LinearField]:
+class Carried(NamedTuple):
+    """A state as a centre, without the nodes that only pass on.
+
+    Attributes
+    ----------
+    centre
+        At the root, or at the node that a passing root was merged into.
+    field
+        What drives it.
+    frame
+        Of the whole state.
+    passing
+        The nodes that were merged.
+    """
+
+    centre: Centre
+    field: LinearField
+    frame: Frame
+    passing: tuple[Passage, ...]
+
+    def state(self) -> TreeState:
+        """Return what the centre holds, on the frame; it must be back where it began."""
+        frame, xp = self.frame, self.centre.sight.xp
+        arrays = restored(self.centre.arrays, dict(axes_of(frame)), self.passing, frame.root, xp)
+        root: Any = arrays[frame.root]
+        cores: list[Array] = [contiguous(root.reshape((1, *root.shape)))]
+        cores += [contiguous(arrays[name]) for name in frame.names[1:]]
+        return TreeState(frame, tuple(cores))
+
+
+def carried(field: AbstractField, state: TreeState, user: str) -> Carried:
     """Return a centre at the root of a state, driven by a linear field.
 
     Raises
@@ -36,24 +75,22 @@ def centre_of(field: AbstractField, state: TreeState, user: str) -> tuple[Centre
             f"{type(field).__name__}; use AugmentedBUG for others."
         )
     frame, first = state.frame, state.cores[0]
+    arrays: dict[str, Any] = dict(zip(frame.names, state.cores, strict=True))
+    arrays[frame.root] = first.reshape(tuple(first.shape[1:]))
+    found = passages(frame.structure)
+    root = way(found, frame.root)[-1]
+    legs = dict(axes_of(frame))
+    library = arrays_.namespace_name(first)
     sight = sight_of(
-        operator_of(field),
-        axes_of(frame),
-        arrays_.namespace_name(first),
+        without_passages(operator_of(field)),
+        tuple(shorter(legs, found).items()),
+        library,
         arrays_.device(first),
         arrays_.dtype_name(first),
     )
-    arrays: dict[str, Any] = dict(zip(frame.names, state.cores, strict=True))
-    arrays[frame.root] = first.reshape(tuple(first.shape[1:]))
-    return Centre(sight, arrays, rooted(frame.structure, frame.root)), field
-
-
-def state_of(centre: Centre, state: TreeState) -> TreeState:
-    """Return what a centre that is back at the root holds, on the frame of `state`."""
-    root: Any = centre.arrays[state.frame.root]
-    cores: list[Array] = [contiguous(root.reshape((1, *root.shape)))]
-    cores += [contiguous(centre.arrays[name]) for name in state.frame.names[1:]]
-    return TreeState(state.frame, tuple(cores))
+    short = merged(arrays, legs, found, arrays_.namespace_by_name(library))
+    centre = Centre(sight, short, rooted(sight.operator.structure, root))
+    return Carried(centre, field, frame, found)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,224 @@
+"""Ground and excited states against exact energies: Bethe ansatz, dimers, AKLT, free fermions."""
+
+import math
+
+import numpy as np
+import pytest
+
+import references
+import tnet
+from contraction import Truncation
+from contraction.errors import InputError, RankError, StructureError
+from integrators import DMRG, GroundOutcome, excited_states, ground_state, models
+
+SHAPES = {
+    "chain": tnet.tensor_train,
+    "binary tree": tnet.balanced_tree,
+    "star of chains": lambda sites: star_of_chains(sites),
+}
+
+
+def star_of_chains(sites):
+    """Three arms that meet in a node without a mode."""
+    names = list(sites)
+    third = math.ceil(len(names) / 3)
+    nodes = {}
+    for arm in range(3):
+        mine = names[arm * third : (arm + 1) * third]
+        for k, name in enumerate(mine):
+            inner = f"b{arm}-{k}"
+            nodes[f"n{name}"] = [inner, name] + ([f"b{arm}-{k + 1}"] if k + 1 < len(mine) else [])
+    nodes["hub"] = [f"b{arm}-0" for arm in range(3)]
+    bonds = {leg for legs in nodes.values() for leg in legs if leg not in sites}
+    return tnet.Structure(nodes, {**sites, **dict.fromkeys(bonds, 1)}, names)
+
+
+def antiferro(tree, sites):
+    return tnet.product_state(
+        tree, {s: np.eye(n)[0 if k % 2 == 0 else n - 1] for k, (s, n) in enumerate(sites.items())}
+    )
+
+
+def solved(model, shape=tnet.tensor_train, **options):
+    tree = shape(model.sites)
+    return ground_state(tnet.operator(tree, model), antiferro(tree, model.sites), **options)
+
+
+@pytest.mark.parametrize("sites", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_heisenberg_on_any_tree(shape, sites):
+    model = models.heisenberg(12)
+    found = solved(model, SHAPES[shape], stepper=DMRG(sites=sites), tol=1e-11)
+    assert found.outcome is GroundOutcome.CONVERGED
+    assert abs(found.energy - references.heisenberg_energy(12)) < 1e-9
+    assert found.state.dtype == "float64"
+    assert abs(tnet.norm(found.state) - 1.0) < 1e-12
+    H = references.dense_sum(model.sites, model)
+    x = found.state.to_dense().reshape(-1)
+    assert abs(x @ (H @ x) - found.energy) < 1e-10
+
+
+def test_a_long_chain_to_the_bethe_ansatz():
+    found = solved(models.heisenberg(40), max_rank=32, sweeps=6)
+    error = found.energy - references.heisenberg_energy(40)
+    assert -1e-10 < error < 1e-4
+    assert all(a >= b - 1e-7 for a, b in zip(found.energies, found.energies[1:], strict=False))
+    assert max(found.state.ranks.values()) == 32
+
+
+@pytest.mark.parametrize("shape", [tnet.tensor_train, tnet.balanced_tree])
+def test_dimers_are_found_exactly(shape):
+    model = models.j1_j2(32)
+    found = solved(model, shape, max_rank=8, tol=1e-13)
+    assert abs(found.energy + 12.0) < 1e-11
+    if shape is tnet.tensor_train:
+        small = tnet.truncate(found.state, Truncation(max_rank=2))
+        again = ground_state(
+            tnet.operator(small.structure, model),
+            small,
+            max_rank=2,
+            stepper=DMRG(sites=1, share=0.0),
+            sweeps=1,
+        )
+        assert abs(again.energy + 12.0) < 1e-11
+        assert max(again.state.ranks.values()) == 2
+
+
+def test_aklt_is_exact_at_rank_two():
+    model = models.aklt(16)
+    found = solved(model, max_rank=12, tol=1e-14)
+    small = tnet.truncate(found.state, Truncation(max_rank=2))
+    again = ground_state(
+        tnet.operator(small.structure, model),
+        small,
+        max_rank=2,
+        stepper=DMRG(sites=1, share=0.0),
+        sweeps=1,
+    )
+    assert abs(found.energy + 10.0) < 1e-11
+    assert abs(again.energy + 10.0) < 1e-11
+
+
+def test_free_fermions_at_and_off_criticality():
+    for field in (0.5, 1.0):
+        model = models.ising(24, field=field)
+        tree = tnet.tensor_train(model.sites)
+        start = tnet.product_state(tree, {s: [1.0, 0.6] for s in model.sites})
+        found = ground_state(tnet.operator(tree, model), start, max_rank=24)
+        assert abs(found.energy - references.ising_energy(24, field=field)) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("rank", "error"), [(40, 6e-3), pytest.param(256, 1e-8, marks=pytest.mark.slow)]
+)
+def test_clusters_of_two_dimensions(rank, error):
+    for j2, energy in ((0.0, -9.189207065193), (0.5, -7.505556950081)):
+        model = models.heisenberg_lattice(4, 4, j2=j2)
+        found = solved(model, tnet.balanced_tree, max_rank=rank, sweeps=8)
+        assert -1e-11 < found.energy - energy < error
+
+
+def test_spin_one_and_bosons():
+    found = solved(models.heisenberg(8, spin=1), max_rank=81)
+    assert abs(found.energy + 10.124637222359) < 1e-8
+    model = models.bose_hubbard(5, interaction=4.0, potential=1.0, cutoff=3)
+    tree = tnet.tensor_train(model.sites)
+    one = tnet.product_state(tree, {s: np.eye(4)[1] + 0.3 for s in model.sites})
+    energy = references.lowest(references.dense_sum(model.sites, model))[0]
+    assert abs(ground_state(tnet.operator(tree, model), one).energy - energy) < 1e-8
+
+
+def test_complex_operators_and_three_body_terms():
+    sites = {f"s{i}": 2 for i in range(8)}
+    terms = [(1.0, {f"s{i}": "x", f"s{i + 1}": "y"}) for i in range(7)]
+    terms += [(0.7, {f"s{i}": "z", f"s{i + 1}": "x", f"s{i + 2}": "z"}) for i in range(6)]
+    terms += [(0.4, {f"s{i}": "z"}) for i in range(8)]
+    energy = references.lowest(references.dense_sum(sites, terms))[0]
+    for shape in (tnet.tensor_train, tnet.balanced_tree):
+        tree = shape(sites, 2)
+        start = tnet.random_network(tree, rng=np.random.default_rng(0))
+        found = ground_state(tnet.operator(tree, terms), start, tol=1e-11)
+        assert abs(found.energy - energy) < 1e-8
+        assert found.state.dtype == "complex128"
+
+
+@pytest.mark.parametrize("shape", [tnet.tensor_train, tnet.balanced_tree])
+def test_excited_states_are_orthogonal_eigenstates(shape):
+    model = models.ising(8, field=1.2)
+    tree = shape(model.sites, 2)
+    start = tnet.random_network(tree, rng=np.random.default_rng(0))
+    found = excited_states(tnet.operator(tree, model), start, 4, tol=1e-12)
+    energies = references.lowest(references.dense_sum(model.sites, model), 4)
+    assert np.allclose([f.energy for f in found], energies, atol=1e-8, rtol=0.0)
+    overlaps = [abs(tnet.inner(a.state, b.state)) for a in found for b in found if a is not b]
+    assert max(overlaps) < 1e-10
+
+
+def test_long_range_pairs_on_a_tree():
+    model = models.long_range_ising(10)
+    tree = tnet.balanced_tree(model.sites, 2)
+    start = tnet.random_network(tree, rng=np.random.default_rng(2))
+    found = ground_state(tnet.operator(tree, model), start, tol=1e-12)
+    energy = references.lowest(references.dense_sum(model.sites, model))[0]
+    assert abs(found.energy - energy) < 1e-9
+
+
+def test_one_node_and_two_nodes():
+    h = [(1.0, {"x": "x", "y": "x"}), (0.3, {"x": "z"})]
+    energy = references.lowest(references.dense_sum({"x": 2, "y": 2}, h))[0]
+    for tree in (
+        tnet.Structure({"a": ("x", "y")}, {"x": 2, "y": 2}),
+        tnet.tensor_train({"x": 2, "y": 2}),
+        tnet.balanced_tree({"x": 2, "y": 2}),
+    ):
+        start = tnet.product_state(tree, {"x": [1.0, 0.2], "y": [0.3, 1.0]})
+        assert abs(ground_state(tnet.operator(tree, h), start).energy - energy) < 1e-10
+
+
+def test_the_same_call_gives_the_same_bits_and_starts_are_not_written_to():
+    model = models.heisenberg(10)
+    tree = tnet.balanced_tree(model.sites)
+    start, h = antiferro(tree, model.sites), tnet.operator(tree, model)
+    before = {node: np.array(x) for node, x in start.arrays.items()}
+    one, two = (ground_state(h, start, sweeps=3) for _ in range(2))
+    assert one.energies == two.energies
+    assert all(np.array_equal(one.state[n], two.state[n]) for n in tree.node_names)
+    assert all(np.array_equal(start[n], before[n]) for n in tree.node_names)
+
+
+def test_torch_arrays_by_the_same_code():
+    pytest.importorskip("torch")
+    model = models.heisenberg(8)
+    tree = tnet.balanced_tree(model.sites)
+    start = antiferro(tree, model.sites).to(namespace="torch")
+    found = ground_state(tnet.operator(tree, model), start)
+    assert found.state.namespace == "torch"
+    assert abs(found.energy - references.heisenberg_energy(8)) < 1e-8
+
+
+def test_what_makes_no_sense_is_refused():
+    model = models.heisenberg(4)
+    tree = tnet.tensor_train(model.sites)
+    h, start = tnet.operator(tree, model), antiferro(tree, model.sites)
+    with pytest.raises(InputError, match="Hermitian"):
+        ground_state(1j * h, start)
+    with pytest.raises(InputError, match="zero"):
+        ground_state(h, start * 0.0)
+    with pytest.raises(StructureError, match="same tree"):
+        ground_state(h, antiferro(tnet.balanced_tree(model.sites), model.sites))
+    with pytest.raises(RankError, match="sweeps"):
+        ground_state(h, start, sweeps=0)
+    with pytest.raises(InputError, match="tol"):
+        ground_state(h, start, tol=-1.0)
+    with pytest.raises(InputError, match="sites"):
+        DMRG(sites=3)
+
+
+@pytest.mark.slow
+def test_full_lengths_of_the_exact_cases():
+    dimers = solved(models.j1_j2(64), max_rank=8, tol=1e-13)
+    assert abs(dimers.energy + 24.0) < 1e-11
+    bonds = solved(models.aklt(32), max_rank=12, tol=1e-14)
+    assert abs(bonds.energy + 62.0 / 3.0) < 1e-11
+    chain = solved(models.heisenberg(100), max_rank=100)
+    assert abs(chain.energy - references.heisenberg_energy(100)) < 3e-8
