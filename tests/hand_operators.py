@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from integrators.frame import frame_of
+from integrators.tree_state import TreeState
 from references import local
+from tnet.network import random_network
 from tnet.operators.tree_operator import SparseCore
 from tnet.structure import Structure
 
@@ -73,3 +76,21 @@ def hand_operator(tree: Structure, terms: Sequence[tuple[complex, Mapping[str, A
     locals_ = {m: tuple(x) for m, x in matrices.items()}
     made = HandOperator(tree, locals_, cores, True, len(terms))
     return 1.0 * made
+
+
+def random_terms(tree: Any, rng: np.random.Generator, count: int = 4) -> list[Any]:
+    """Hermitian sums of products on random sets of modes."""
+    terms = []
+    for _ in range(count):
+        factors = {}
+        for mode in rng.permutation(tree.modes)[: int(rng.integers(1, 3))]:
+            n = tree.size[str(mode)]
+            x = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
+            factors[str(mode)] = x + x.conj().T
+        terms.append((float(rng.normal()), factors))
+    return terms
+
+
+def random_state(tree: Any, seed: int = 0, root: str | None = None) -> TreeState:
+    net = random_network(tree, rng=np.random.default_rng(seed), dtype="complex128")
+    return TreeState.from_network(net, frame_of(tree, root))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tnet
 from contraction.errors import DTypeError, StructureError
 from contraction.truncation import Truncation
-from hand_operators import hand_operator, sum_of
+from hand_operators import hand_operator, random_state, random_terms, sum_of
 from integrators.binding import bind
 from integrators.cutting import cut
 from integrators.environments import Above, descend, root_above, upward
@@ -39,24 +39,6 @@ TREES = {
     "t3ns": T3NS,
     "one node": tnet.Structure({"a": ("x", "y")}, {"x": 2, "y": 3}),
 }
-
-
-def random_terms(tree: Any, rng: np.random.Generator, count: int = 4) -> list[Any]:
-    """Hermitian sums of products on random sets of modes."""
-    terms = []
-    for _ in range(count):
-        factors = {}
-        for mode in rng.permutation(tree.modes)[: int(rng.integers(1, 3))]:
-            n = tree.size[str(mode)]
-            x = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
-            factors[str(mode)] = x + x.conj().T
-        terms.append((float(rng.normal()), factors))
-    return terms
-
-
-def random_state(tree: Any, seed: int = 0, root: str | None = None) -> TreeState:
-    net = tnet.random_network(tree, rng=np.random.default_rng(seed), dtype="complex128")
-    return TreeState.from_network(net, frame_of(tree, root))
 
 
 @given(trees())
