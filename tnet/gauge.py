@@ -65,11 +65,32 @@ def orthogonalize(net: Network, center: str | None = None) -> Network:
     >>> np.isclose(np.linalg.norm(moved["g1"]), np.linalg.norm(net.to_dense()))
     np.True_
     """
+    found, shift = orthogonalize_scaled(net, center)
+    if shift:
+        assert found.center is not None
+        middle = put_back(found[found.center], shift, namespace_by_name(net.namespace))
+        found = found.replace({found.center: middle}, center=found.center)
+    return found
+
+
+def orthogonalize_scaled(net: Network, center: str | None = None) -> tuple[Network, int]:
+    """Return a network and an exponent e: 2^e times the network is what `orthogonalize` makes.
+
+    For those who go on with the normalised tensor, whatever the norm was.
+
+    Examples
+    --------
+    >>> import numpy as np, tnet
+    >>> net = tnet.random_network(tnet.tensor_train((3, 4, 5), 2), rng=np.random.default_rng(0))
+    >>> found, exponent = orthogonalize_scaled(net, "g1")
+    >>> found.center, exponent
+    ('g1', 0)
+    """
     if center is None:
         center = net.center or net.structure.node_names[0]
     tree = rooted(net.structure, center)
     if net.center == center:
-        return net
+        return net, 0
     if net.center is None:
         moves = [(node, tree.parent[node]) for node in tree.post_order[:-1]]
     else:
@@ -81,9 +102,7 @@ def orthogonalize(net: Network, center: str | None = None) -> Network:
     for node, parent in moves:
         assert parent is not None
         shift += _push(net, changed, tree, node, parent, xp)
-    if shift:
-        changed[center] = put_back(changed[center], shift, xp)
-    return net.replace(changed, center=center)
+    return net.replace(changed, center=center), shift
 
 
 def move_center(net: Network, center: str) -> Network:

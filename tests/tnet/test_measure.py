@@ -201,6 +201,8 @@ def test_scales_and_lengths():
         scaled = tnet.Network(net.structure, {**net.arrays, "g5": net["g5"] * factor})
         np.testing.assert_allclose(tnet.local_values(scaled, "z"), values, atol=1e-12)
         assert tnet.entropy(scaled, "g3-g4") == pytest.approx(tnet.entropy(net, "g3-g4"))
+    huge = tnet.random_network(tnet.tensor_train((2,) * 5000, 2), rng=rng)  # norm 2^2000 or so
+    assert np.isfinite(tnet.local_values(huge, "z")).all()
     long = tnet.tensor_train((2,) * 5000)
     state = tnet.product_state(long, {key: [0.6, 0.8] for key in long.modes})
     np.testing.assert_allclose(tnet.local_values(state, "z"), 0.36 - 0.64, atol=1e-12)

@@ -17,7 +17,7 @@ from contraction.arrays import Array, Namespace, is_complex, namespace_by_name
 from contraction.errors import DTypeError, InputError, NonFiniteError
 from contraction.svd_ladder import times_power
 from tnet._axes import all_but_axis, apply_matrix
-from tnet.gauge import orthogonalize
+from tnet.gauge import orthogonalize_scaled
 from tnet.network import Network
 from tnet.scaling import array_norm, detached
 from tnet.trees import RootedTree, require_tree, rooted
@@ -62,7 +62,7 @@ def centred(state: Network, node: str | None = None) -> Centred:
     if not isinstance(state, Network):
         raise DTypeError(f"a state is a tnet.Network, got {type(state).__name__}.")
     require_tree(state.structure)
-    net = orthogonalize(detached(state), node)
+    net, _ = orthogonalize_scaled(detached(state), node)  # the norm is divided out
     assert net.center is not None
     middle = net[net.center]
     size = array_norm(middle)

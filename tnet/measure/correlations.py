@@ -17,7 +17,6 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.errors import InputError
-from tnet._axes import all_but_axis
 from tnet.measure.canonical import (
     Centred,
     Values,
@@ -31,8 +30,8 @@ from tnet.measure.local import (
     beside,
     common_field,
     is_hermitian,
+    local_mean,
     site_matrices,
-    trace_with,
 )
 from tnet.network import Network
 from tnet.operators.assembling import centre
@@ -154,8 +153,8 @@ def _sweep(
         for axis, leg in enumerate(legs):
             if leg in number:
                 k = number[leg]
-                density = all_but_axis(ket, bra, axis, state.xp)
-                found[k, k] = _host(trace_with(lefts[leg] @ rights[leg], density, state))
+                both = lefts[leg] @ rights[leg]
+                found[k, k] = _host(local_mean(both, ket, bra, axis, state))
                 second = None if single else _stack(rights[leg], state)
                 sources.append(_Source(axis, (k,), _stack(lefts[leg], state), second))
         for a, b in itertools.combinations(sources, 2):

@@ -10,7 +10,7 @@ import numpy as np
 from contraction import arrays as arrays_
 from contraction.arrays import Array
 from contraction.errors import StructureError
-from tnet._axes import all_but_axis
+from tnet._axes import all_but_axis, unfold
 from tnet.measure.canonical import (
     Centred,
     Values,
@@ -82,8 +82,7 @@ def local_values(state: Network, op: LocalOperators, sites: Sequence[str] | None
         bra = conjugate(held.net[node], held.xp)
         for mode in nodes[node]:
             axis = structure.legs[node].index(mode)
-            density = all_but_axis(dressed, bra, axis, held.xp)
-            found[mode] = trace_with(matrices[mode], density, held)
+            found[mode] = local_mean(matrices[mode], dressed, bra, axis, held)
     values = on_host([found[mode] for mode in matrices], held)
     return require_numbers(values.real if real else values, "the local values")
 
@@ -150,14 +149,17 @@ def beside(matrix: Matrix, net: Network) -> Array:
     )
 
 
-def trace_with(matrix: Matrix, density: Array, state: Centred) -> Any:
-    """Return the trace of a local matrix times a density (ket, bra)."""
-    if is_sparse(matrix):  # sum over the entries that are there
-        entries = matrix.tocoo()
-        picked = arrays_.to_numpy(density)[entries.col, entries.row]
-        return state.xp.asarray(np.sum(picked * entries.data), device=density.device)  # type: ignore[attr-defined]
+def local_mean(matrix: Matrix, ket: Array, bra: Array, axis: int, state: Centred) -> Any:
+    """Return the sum of bra times the matrix on one axis of ket.
+
+    Through the density of the mode for a dense matrix; a sparse one may be so large that it is
+    put on the ket.
+    """
+    if is_sparse(matrix):
+        lower, upper = (arrays_.to_numpy(unfold(x, axis, state.xp)).T for x in (ket, bra))
+        return state.xp.asarray(np.sum(upper * (matrix @ lower)), device=arrays_.device(ket))
     turned: Any = beside(matrix.T, state.net)
-    return state.xp.sum(turned * density)
+    return state.xp.sum(turned * all_but_axis(ket, bra, axis, state.xp))
 
 
 def on_host(values: Sequence[Any], state: Centred) -> Values:

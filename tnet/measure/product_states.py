@@ -71,8 +71,9 @@ def product_state(
     structure = tree.resized(dict.fromkeys(tree.bonds, 1))
     arrays: dict[str, Any] = {}
     mantissa, power = 1.0, 0
+    common = np.result_type(np.float32, *{x.dtype for x in plain.values()})
     for node, legs in structure.nodes:
-        x = np.ones((), dtype=np.result_type(*plain.values()) if plain else np.float64)
+        x = np.ones((), dtype=common)
         for leg in legs:
             x = np.multiply.outer(x, plain[leg] if leg in plain else np.ones(1))
         size = array_norm(x)
