@@ -9,6 +9,7 @@ from typing import NamedTuple
 from contraction.arrays import Array, namespace
 from contraction.linalg import qr
 from integrators.field import AbstractField, Environment
+from integrators.threads import in_turn_or_threads
 from integrators.tree_state import TreeState
 from tnet._axes import contiguous
 
@@ -44,8 +45,15 @@ class Parted(NamedTuple):
     matrix: Array
 
 
-def upward(field: AbstractField, state: TreeState) -> list[Environment]:
+def upward(field: AbstractField, state: TreeState, workers: int = 1) -> list[Environment]:
     """Return the environments from below of all nodes but the root, by number.
+
+    Parameters
+    ----------
+    field, state
+        What drives, and the isometric cores.
+    workers
+        Number of threads, one task per branch of the root; the result does not depend on it.
 
     Notes
     -----
@@ -53,19 +61,35 @@ def upward(field: AbstractField, state: TreeState) -> list[Environment]:
     flops for complex nodes of three bonds of rank r. Subtrees that have not changed since the
     last pass of the same field (saturated ones, above all) are taken from its memory.
     """
-    frame, memory = state.frame, field.memory
+    frame = state.frame
     found: list[Environment] = [None] * frame.count
-    known = [False] * frame.count
-    for node in reversed(range(1, frame.count)):
-        core = state.cores[node]
-        held = None if memory is None else memory.get(node)
-        if held is not None and held[0] is core and all(known[n] for n in frame.children(node)):
-            found[node], known[node] = held[1], True
-            continue
-        found[node] = field.up(node, core, found)
-        if memory is not None:
-            memory[node] = (core, found[node])
+
+    def work(top: int) -> None:
+        known: dict[int, bool] = {}
+        for node in reversed(frame.subtree(top)):
+            known[node] = _environment(field, state, node, found, known)
+
+    in_turn_or_threads(work, frame.branches, workers)
     return found
+
+
+def _environment(
+    field: AbstractField,
+    state: TreeState,
+    node: int,
+    found: list[Environment],
+    known: dict[int, bool],
+) -> bool:
+    """Put the environment of a node into `found`; tell whether the field remembered it."""
+    core, memory = state.cores[node], field.memory
+    held = None if memory is None else memory.get(node)
+    if held is not None and held[0] is core and all(known[n] for n in state.frame.children(node)):
+        found[node] = held[1]
+        return True
+    found[node] = field.up(node, core, found)
+    if memory is not None:
+        memory[node] = (core, found[node])
+    return False
 
 
 def part(weighted: Array, slot: int) -> Parted:

@@ -64,7 +64,7 @@ class AugmentedBUG(AbstractStepper):
 
     def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
-        shot = snapshot(frozen, state, upward(frozen, state))
+        shot = snapshot(frozen, state, upward(frozen, state, self.workers))
         least = least_weight(self.truncation, h, state)
         done = over_branches(shot, lambda child: self._branch(shot, h, least, child), self.workers)
         cores: dict[int, Array] = {}
