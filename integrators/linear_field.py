@@ -83,6 +83,7 @@ class LinearField(AbstractField):
         self.upward = _upward_places(frame, cores)
         self.downward = _downward_places(frame, cores, self.upward, steady)
         self._programs: dict[tuple[int, int], Program] = {}
+        self._of_root: dict[tuple[int, int], Program] = {}  # they hold the coefficients
         self.memory = {}
 
     def at(self, t: float) -> AbstractField:
@@ -95,7 +96,7 @@ class LinearField(AbstractField):
         frozen.__dict__.update(self.__dict__)
         frozen._weights = tuple(weights)
         frozen.hermitian = self.hermitian and real
-        frozen._programs = {k: p for k, p in self._programs.items() if k[0] != 0}
+        frozen._of_root = {}
         return frozen
 
     def up(self, node: int, core: Array, below: Sequence[Environment]) -> Environment:
@@ -163,7 +164,8 @@ class LinearField(AbstractField):
 
         Made when first asked for. Two threads may make the same one; they are equal.
         """
-        found = self._programs.get((node, slot))
+        programs = self._programs if node else self._of_root
+        found = programs.get((node, slot))
         if found is not None:
             return found
         slots = self.frame.slots[node]
@@ -178,7 +180,7 @@ class LinearField(AbstractField):
         else:
             toward = self.upward[node] if slot < 0 else self.upward_of_slot(node, slot)
             found = _towards(entries, places, slot + 1, toward)
-        self._programs[node, slot] = found
+        programs[node, slot] = found
         return found
 
     def upward_of_slot(self, node: int, slot: int) -> tuple[int, ...]:
