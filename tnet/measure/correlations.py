@@ -174,18 +174,15 @@ def _pair(
     """Write the correlations between two sources, both ways round."""
     if not is_sparse(a.left) and (is_sparse(b.left) or len(b.sites) < len(a.sites)):
         a, b = b, a
-    xp = state.xp
-    first = a.left if a.right is None else a.right
-    second = b.left  # <left_j right_i>, i of a and j of b
     rows, columns = np.array(a.sites), np.array(b.sites)
     if a.right is None:  # <left_i left_j>, or of the adjoint of left_j
-        other = _adjoints(b.left, xp) if twin.adjoint else b.left
+        other = _adjoints(b.left, state.xp) if twin.adjoint else b.left
         values = _closed(state, ket, bra, a, a.left, b.axis, other)
         found[np.ix_(rows, columns)] = values
         found[np.ix_(columns, rows)] = values.T if twin.same else values.conj().T
         return
     found[np.ix_(rows, columns)] = _closed(state, ket, bra, a, a.left, b.axis, b.right)
-    found[np.ix_(columns, rows)] = _closed(state, ket, bra, a, first, b.axis, second).T
+    found[np.ix_(columns, rows)] = _closed(state, ket, bra, a, a.right, b.axis, b.left).T
 
 
 def _closed(
