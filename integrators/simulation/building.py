@@ -19,6 +19,7 @@ from integrators.simulation.settings import (
     TaskKind,
     plain_document,
     read_output,
+    read_search,
     read_stepper,
     read_steps,
     read_task,
@@ -30,7 +31,7 @@ from tnet.network import Network
 from tnet.operators.tree_operator import TreeOperator
 from tnet.structure import Structure
 
-STEP_TABLES = ("step", "stepper", "rejection")
+STEP_TABLES = ("step", "rejection")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +49,7 @@ class Simulation:
     task, output, truncation
         What is computed, where it is kept, how ranks are lowered.
     stepper, steps
-        Of a quench; None for a ground state.
+        How it is done; a ground-state search has no steps.
     measure
         Name -> measure.
     """
@@ -105,6 +106,7 @@ def build(
         for name in STEP_TABLES:
             if name in file:
                 raise UsageError(f"[{name}] belongs to a quench; this is a ground-state search.")
+        stepper = read_search(file, truncation)
     start = None if begun else read_state(file, tree, folder)
     file.take("state", None)
     file.done()

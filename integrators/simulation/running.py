@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -160,7 +161,8 @@ def extend_run(
         record, told = read_last(place)
         document = changed_document(record, changes)
         simulation = build(document, folder=place.parent, stem=place.stem, begun=True)
-        now = [{"key": k, "value": v, "time": time.time()} for k, v in changes.items()]
+        at = record.moment.time
+        now = [{"key": k, "value": v, "at": at, "time": time.time()} for k, v in changes.items()]
         record = record.changed(
             document=document, changes=[*record.changes, *now], failure="", finished=False
         )
@@ -211,9 +213,19 @@ def locked(path: Path) -> Iterator[None]:
     except Timeout:
         raise RunLockedError(f"another process works on {str(path)!r}; wait for it.") from None
     try:
+        _sweep_up(path)
         yield
     finally:
         lock.release()
+
+
+def _sweep_up(path: Path) -> None:
+    """Remove what a process that was killed while it wrote a checkpoint has left beside the run."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
+    for other in path.parent.iterdir():
+        if name.fullmatch(other.name):
+            with suppress(OSError):
+                other.unlink()
 
 
 def _session(

@@ -177,6 +177,19 @@ def read_stepper(file: Table, truncation: Truncation) -> Any:
     return call_with(kind, table, skip=["name", "truncation", "local"], make=make)
 
 
+def read_search(file: Table, truncation: Truncation) -> Any:
+    """Return the sweeps of a ground-state search from [stepper], cut as [truncation] says."""
+    table = file.table("stepper", {})
+    table.text("name", "dmrg", choices=["dmrg"])
+    kind = _class({"dmrg": "DMRG"}, "dmrg", table.where)
+    cutoff = {"cutoff": truncation.tol} if "tol" in file.data.get("truncation", {}) else {}
+
+    def make(**options: Any) -> Any:
+        return kind(**cutoff, **options)
+
+    return call_with(kind, table, skip=["name", "cutoff"], make=make)
+
+
 def _class(known: Mapping[str, str], name: str, where: str) -> Any:
     try:
         return getattr(integrators, known[name])

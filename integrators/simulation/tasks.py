@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias, final
+from itertools import pairwise
+from typing import Any, TypeAlias, final
 
+from contraction.truncation import Truncation
 from integrators.control import Clock
 from integrators.control_checks import checked_value
 from integrators.evolving import is_saved, next_target
@@ -17,6 +19,11 @@ from integrators.simulation.records import Record
 from integrators.simulation.settings import Steps, TaskKind
 from integrators.tree_state import TreeState
 from tnet.network import Network
+from tnet.rounding import truncate
+
+SLOW = 0.25  # of the gain of the sweep before: more Lanczos vectors are needed
+MOST_STEPS = 64
+CLOSE, SWEEPS_AT_ONCE = 1e-5, 3  # relative change of the energy; sweeps after that
 
 Progress: TypeAlias = "Iterator[tuple[Moment, Row | None]]"
 
@@ -118,29 +125,44 @@ class GroundSearch(AbstractTask):
         from integrators import ground_state
 
         moment, rows = record.moment, list(record.rows)
-        net = moment.state.to_network()
-        while not self._done(moment, rows):
+        since = _last_change(record)
+        while not self._done(moment, rows, since):
+            rank = self._rank(moment.counts.steps)
+            net = moment.state.to_network()
+            if rank is not None and max(net.ranks.values(), default=1) > rank:
+                net = truncate(net, Truncation(max_rank=rank))  # the limit was lowered
             done = ground_state(
                 self._simulation.operator,
                 net,
-                max_rank=self._rank(moment.counts.steps),
+                stepper=self._stepper(rows),
+                max_rank=rank,
                 tol=self._simulation.task.tol,
-                sweeps=1,
+                sweeps=min(_at_once(rows), self._simulation.task.sweeps - moment.counts.steps),
             )
-            net = done.state
-            count = moment.counts.steps + 1
+            count = moment.counts.steps + done.sweeps
             moment = Moment(
                 clock=moment.clock._replace(time=float(count)),
-                state=TreeState.from_network(net),
-                counts=moment.counts.plus(Counts(steps=1)),
-                step=1.0,
+                state=TreeState.from_network(done.state),
+                counts=moment.counts.plus(Counts(steps=done.sweeps)),
+                step=float(done.sweeps),
             )
             rows.append(self._row(moment, done.energy, rows))
             yield moment, rows[-1]
 
     def is_over(self, record: Record) -> bool:
         """Tell whether the energy stays, or all sweeps are done."""
-        return self._done(record.moment, list(record.rows))
+        return self._done(record.moment, list(record.rows), _last_change(record))
+
+    def _stepper(self, rows: list[Row]) -> Any:
+        """Return the stepper of the next sweep: more Lanczos vectors while sweeps gain little.
+
+        It follows from what is recorded alone, so that a run that was stopped goes on the same.
+        """
+        energies = [row.energy for row in rows if row.energy is not None]
+        gains = [abs(b - a) for a, b in pairwise(energies)]
+        slow = sum(after > SLOW * before for before, after in pairwise(gains))
+        stepper = self._simulation.stepper
+        return replace(stepper, steps=min(MOST_STEPS, stepper.steps * 2**slow))
 
     def _rank(self, sweep: int) -> int | None:
         ramp, most = self._simulation.task.ramp, self._simulation.truncation.max_rank
@@ -148,17 +170,16 @@ class GroundSearch(AbstractTask):
             return most if most is not None or not ramp else ramp[-1]
         return ramp[sweep] if most is None else min(ramp[sweep], most)
 
-    def _done(self, moment: Moment, rows: list[Row]) -> bool:
+    def _done(self, moment: Moment, rows: list[Row], since: float) -> bool:
         task = self._simulation.task
         if moment.counts.steps >= task.sweeps:
             return True
-        if len(rows) < 2 or moment.counts.steps <= len(task.ramp):
+        if moment.counts.steps <= len(task.ramp) or _at_once(rows) == 1:
             return False
-        before, last = rows[-2].energy, rows[-1].energy
-        if before is None or last is None:
+        settled = [row.energy for row in rows if row.time > since and row.energy is not None]
+        if len(settled) < 2 or rows[-1].step == 1.0:
             return False
-        same = self._rank(moment.counts.steps) == self._rank(moment.counts.steps - 1)
-        return same and abs(last - before) <= task.tol * max(1.0, abs(last))
+        return abs(settled[-1] - settled[-2]) <= task.tol * max(1.0, abs(settled[-1]))
 
     def _row(self, moment: Moment, energy: float, rows: list[Row]) -> Row:
         net = moment.state.to_network()
@@ -174,5 +195,22 @@ class GroundSearch(AbstractTask):
             values=values,
             error=0.0,
             truncation=0.0,
-            step=1.0,
+            step=moment.step,
         )
+
+
+def _at_once(rows: Sequence[Row]) -> int:
+    """Return how many sweeps are one step: several where the last ones have changed little.
+
+    Local problems are solved better and better from sweep to sweep of one step.
+    """
+    energies = [row.energy for row in rows[-2:] if row.energy is not None]
+    if len(energies) < 2:
+        return 1
+    close = abs(energies[1] - energies[0]) <= CLOSE * max(1.0, abs(energies[1]))
+    return SWEEPS_AT_ONCE if close else 1
+
+
+def _last_change(record: Record) -> float:
+    """Return the sweep after which something was last changed; energies before do not count."""
+    return max((float(change.get("at", 0.0)) for change in record.changes), default=0.0)
