@@ -21,7 +21,7 @@ from contraction.arrays import Array, is_complex, namespace, to_numpy
 from contraction.elementary import failures_of_lapack
 
 WORKED_ON = 2**19  # entries of the core that orthogonal iteration sees
-TALL = 2  # times as many rows as columns: the singular value decomposition is cheaper
+WEAK = 1e-6  # of the largest squared singular value: the singular vectors need a decomposition
 TOGETHER = 32  # entries along the last axes that are summed by a product of matrices
 LARGE, PART = 64, 4  # eigenvectors alone are sought if so large and this part of them is wanted
 SPARE = 24  # rows of a factor beyond its rank that are worked on, at least
@@ -156,8 +156,12 @@ def _checked(core: Array, axis: int, rank: int) -> Array:
 
 def _unchecked(core: Any, axis: int, rank: int) -> tuple[Any, Any]:
     size = core.shape[axis]
-    if rank <= core.size // size <= size // TALL:
+    if rank <= core.size // size < size:  # from the shorter side
         wide: Any = _unfolding(core, axis)
+        w, V = np.linalg.eigh(_adjoint(wide) @ wide)
+        w, V = w[: -rank - 1 : -1], V[:, : -rank - 1 : -1]
+        if w[-1] > WEAK * w[0]:
+            return w, (wide @ V) / np.sqrt(w)
         U, s, _ = np.linalg.svd(wide, full_matrices=False)
         return s, np.ascontiguousarray(U[:, :rank])
     gram: Any = _gram(core, axis)
