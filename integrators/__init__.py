@@ -6,20 +6,28 @@ from contraction._lazy import attach
 
 if TYPE_CHECKING:
     from integrators.binding import Driven as Driven
+    from integrators.binding import bind as bind
     from integrators.control import ConstantStep as ConstantStep
     from integrators.control import PIStep as PIStep
     from integrators.control_conserve import KeepMoments as KeepMoments
     from integrators.control_conserve import KeepNorm as KeepNorm
     from integrators.control_ranks import RankRejection as RankRejection
     from integrators.control_ranks import Scaling as Scaling
+    from integrators.cutting import Cut as Cut
+    from integrators.cutting import cut as cut
     from integrators.evolving import evolve as evolve
     from integrators.excited import excited_states as excited_states
+    from integrators.field import AbstractField as AbstractField
     from integrators.flow import Flow as Flow
     from integrators.flow import Outcome as Outcome
+    from integrators.frame import Frame as Frame
+    from integrators.frame import frame_of as frame_of
     from integrators.ground import DMRG as DMRG
     from integrators.ground import Ground as Ground
     from integrators.ground import GroundOutcome as GroundOutcome
     from integrators.ground import ground_state as ground_state
+    from integrators.local_problem import AbstractLocalSolver as AbstractLocalSolver
+    from integrators.local_problem import LocalProblem as LocalProblem
     from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
     from integrators.local_solvers import DenseExponential as DenseExponential
     from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
@@ -27,7 +35,12 @@ if TYPE_CHECKING:
     from integrators.local_solvers import RungeKutta4 as RungeKutta4
     from integrators.nonlinear import Nonlinear as Nonlinear
     from integrators.nonlinear import Together as Together
+    from integrators.seeding import seeded as seeded
     from integrators.steppers.augmented import AugmentedBUG as AugmentedBUG
+    from integrators.steppers.base import AbstractStepper as AbstractStepper
+    from integrators.steppers.base import Estimates as Estimates
+    from integrators.steppers.base import Statistics as Statistics
+    from integrators.steppers.base import Step as Step
     from integrators.steppers.fixed import FixedBUG as FixedBUG
     from integrators.steppers.growth import Growth as Growth
     from integrators.steppers.midpoint import MidpointBUG as MidpointBUG
@@ -35,18 +48,23 @@ if TYPE_CHECKING:
     from integrators.steppers.parallel import ParallelBUG as ParallelBUG
     from integrators.steppers.parallel_second import ParallelBUG2 as ParallelBUG2
     from integrators.steppers.tdvp import TDVP as TDVP
+    from integrators.tree_state import TreeState as TreeState
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "integrators.binding": ["Driven"],
+        "integrators.binding": ["Driven", "bind"],
         "integrators.control": ["ConstantStep", "PIStep"],
         "integrators.control_conserve": ["KeepMoments", "KeepNorm"],
         "integrators.control_ranks": ["RankRejection", "Scaling"],
+        "integrators.cutting": ["Cut", "cut"],
         "integrators.evolving": ["evolve"],
         "integrators.excited": ["excited_states"],
+        "integrators.field": ["AbstractField"],
         "integrators.flow": ["Flow", "Outcome"],
+        "integrators.frame": ["Frame", "frame_of"],
         "integrators.ground": ["DMRG", "Ground", "GroundOutcome", "ground_state"],
+        "integrators.local_problem": ["AbstractLocalSolver", "LocalProblem"],
         "integrators.local_solvers": [
             "AdaptiveRungeKutta",
             "DenseExponential",
@@ -55,12 +73,15 @@ __getattr__, __dir__, __all__ = attach(
             "RungeKutta4",
         ],
         "integrators.nonlinear": ["Nonlinear", "Together"],
+        "integrators.seeding": ["seeded"],
         "integrators.steppers.augmented": ["AugmentedBUG"],
+        "integrators.steppers.base": ["AbstractStepper", "Estimates", "Statistics", "Step"],
         "integrators.steppers.fixed": ["FixedBUG"],
         "integrators.steppers.growth": ["Growth"],
         "integrators.steppers.midpoint": ["MidpointBUG"],
         "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
         "integrators.steppers.parallel_second": ["ParallelBUG2"],
         "integrators.steppers.tdvp": ["TDVP"],
+        "integrators.tree_state": ["TreeState"],
     },
 )
