@@ -90,8 +90,9 @@ class CoreShape(AbstractMethod):
         corner = replace(found, core=found.core[tuple(slice(cap) for cap in caps)])
         shapes = select_shapes(corner, sizes, self.max_params, LOOKED_AT)
         near = screened(found, shapes)[: self.polish]
-        every = all(n == min(i, math.prod(sizes) // i) for n, i in zip(wide, sizes, strict=True))
-        whole = None if every else problem.x
+        entries = math.prod(sizes)
+        every = all(n == min(i, entries // i) for n, i in zip(wide, sizes, strict=True))
+        whole = None if every and entries <= hosvd.WORKED_ON else problem.x
         proposals = []
         for tried in finalists(found, near):
             structure = tucker(problem.modes, tried.shape)
