@@ -102,6 +102,15 @@ def test_few_vectors_of_a_large_mode_do_no_harm(sizes) -> None:
     assert np.linalg.norm(x - dense) / np.linalg.norm(x) == pytest.approx(found.best.error, 1e-8)
 
 
+def test_what_a_corner_leaves_out_is_swept_on_the_data(monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((50, 50, 4))
+    whole = search(x, method=CoreShape(max_params=800), rng=rng).best
+    monkeypatch.setattr(hosvd, "WORKED_ON", 300)
+    parts = search(x, method=CoreShape(max_params=800), rng=rng).best
+    assert parts.error <= whole.error * (1 + 3e-3)
+
+
 def grows(ranks, sizes, budget) -> bool:
     """Whether a rank can be raised within the budget, the mode and what the others can use."""
     for n, size in enumerate(sizes):
