@@ -83,7 +83,11 @@ def bind(generator: Any, frame: Frame, like: Array) -> AbstractField:
     if not terms:
         raise InputError("`Driven` needs at least one pair (coefficient, operator).")
     operators = [_operator(op) for _, op in terms]
-    factor, hermitian, operators = _common_factor(operators)
+    real = not arrays_.is_complex(like) and not any(_is_complex(op) for op in operators)
+    if real and not all(op.hermitian for op in operators):
+        factor, hermitian = complex(1.0), False  # i times a real skew matrix is no real operator
+    else:
+        factor, hermitian, operators = _common_factor(operators)
     if factor.imag == 0.0:
         factor = factor.real
     _require_dtype(factor, operators, like)

@@ -104,10 +104,8 @@ class LinearField(AbstractField):
         count = _count(self.upward[node])
         if not count:
             return None
-        xp = namespace(core)
-        x = contiguous(xp.permute_dims(core, (*range(1, len(core.shape)), 0)))
-        program = ready(self._program(node, -1), self._below(node, below, -1))
-        return _gram(program(x), x, xp)
+        program = ready(self._program(node, -1), [(), *self._below(node, below, -1)])
+        return _gram_of_rows(program(core), core, namespace(core))
 
     def down(
         self, node: int, slot: int, rest: Array, above: Environment, below: Sequence[Environment]
@@ -124,11 +122,8 @@ class LinearField(AbstractField):
         """Return what each channel of the bond above `node` makes of its basis."""
         if not _count(self.upward[node]):
             return ()
-        xp = namespace(core)
-        x = contiguous(xp.permute_dims(core, (*range(1, len(core.shape)), 0)))
-        run = ready(self._program(node, -1), self._below(node, below, -1))
-        found: list[Any] = [y for y in run(x) if y is not None]
-        return [xp.permute_dims(y, (len(y.shape) - 1, *range(len(y.shape) - 1))) for y in found]
+        run = ready(self._program(node, -1), [(), *self._below(node, below, -1)])
+        return [y for y in run(core) if y is not None]
 
     def local(self, node: int, above: Environment, below: Sequence[Environment]) -> LocalProblem:
         """Return the equation of the core of `node`."""
@@ -177,9 +172,17 @@ class LinearField(AbstractField):
         entries = self._entries(node)
         if slot == len(slots):
             found = program_of(entries, places, 1)
+        elif slot < 0:
+            places[0] = (IDENTITY,)  # rows of the core: they are not touched
+            wanted = [
+                Entry((0, *e.channels[1:]), self.upward[node][e.channels[0]], e.weight)
+                for e in entries
+            ]
+            found = program_of(
+                [e for e in wanted if e.output >= 0], places, _count(self.upward[node])
+            )
         else:
-            toward = self.upward[node] if slot < 0 else self.upward_of_slot(node, slot)
-            found = _towards(entries, places, slot + 1, toward)
+            found = _towards(entries, places, slot + 1, self.upward_of_slot(node, slot))
         programs[node, slot] = found
         return found
 
@@ -221,6 +224,14 @@ def _gram(channels: Sequence[Array | None], x: Any, xp: Any) -> Array:
     adjoint = xp.conj(matrix).T
     stack = xp.stack([_flat(y, matrix).reshape(-1, size) for y in channels])
     found: Array = xp.matmul(adjoint[None], stack)
+    return found
+
+
+def _gram_of_rows(channels: Sequence[Array | None], x: Any, xp: Any) -> Array:
+    """Return the stack of <x, channel> over all axes but the first."""
+    rows = x.reshape(x.shape[0], -1)
+    stack = xp.stack([_flat(y, rows).reshape(rows.shape) for y in channels])
+    found: Array = xp.matmul(xp.conj(rows)[None], xp.permute_dims(stack, (0, 2, 1)))
     return found
 
 

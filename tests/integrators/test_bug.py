@@ -424,3 +424,25 @@ def test_steps_that_leave_the_floats_are_refused() -> None:
         AugmentedBUG().step(field, 0.0, 0.1, wild)
     with np.errstate(invalid="ignore"), pytest.raises(NonFiniteError, match="norm"):
         cut(wild, Truncation(max_rank=2))
+
+
+def test_a_bond_that_has_just_become_saturated_is_still_cut_by_the_tolerance() -> None:
+    """Rank 25 of 40 doubles past the full 40: what is small there goes again, once settled not."""
+    n, rank = 40, 25
+    W1, W2, D = rotated(n)
+    tree = tnet.Structure({"u": ("a", "r"), "v": ("r", "b")}, {"a": n, "b": n, "r": rank})
+    op = tnet.operator(tree, [(1.0, {"a": W1}), (1.0, {"b": W2.T})])
+    U = np.eye(n)[:, :rank]
+    net = tnet.Network(tree, {"u": U * np.diag(D)[:rank], "v": U.T.copy()})
+    state = TreeState.from_network(net)
+    field = bind(op, state.frame, state.cores[0])
+    after = AugmentedBUG(truncation=Truncation(tol=0.0), local=FINE).step(field, 0.0, 0.1, state)
+    assert after.state.ranks["r"] == n
+    assert cut(after.state, Truncation(tol=1e-6)).state.ranks["r"] < rank
+    full = TreeState.from_network(
+        tnet.random_network(tree.resized({"r": n}), rng=np.random.default_rng(0))
+    )
+    still = AugmentedBUG(local=FINE).step(field, 0.0, 0.1, full).state
+    assert still.settled == {1}
+    assert cut(still, Truncation(tol=0.5)).state.ranks["r"] == n
+    assert cut(still, Truncation(max_rank=7)).state.ranks["r"] == 7
