@@ -246,15 +246,15 @@ class PIStep(AbstractController):
     def after(self, clock: Clock, h: float, attempt: Attempt, target: float) -> Clock:
         """Return the clock with the next proposal, which a shortened step only lowers."""
         time = target if target - (clock.time + h) <= ROUNDING * h else clock.time + h
+        # a step shortened to hit an output time says little about the next
+        shortened = h == self.length(clock, target) < clock.proposal * (1.0 - ROUNDING)
         if attempt.ratio > 1.0:  # taken although: the ranks set the error, not the length
-            # a step shortened to hit an output time says nothing about the next
-            shortened = clock.floor > 0.0 and h < clock.proposal * (1.0 - ROUNDING)
             proposal = clock.proposal if shortened else min(REGROWTH * h, self.largest)
             return Clock(time, time, 0, proposal, 1.0, attempt.ratio)
         factor = self._factor(attempt.ratio, clock.ratio, attempt.trial.order)
         proposal = h * factor
-        if h < clock.proposal * (1.0 - ROUNDING):  # shortened to hit an output time
-            proposal = max(proposal, clock.proposal) if factor >= 1.0 else proposal
+        if shortened and factor >= 1.0:
+            proposal = max(proposal, clock.proposal)
         ratio = max(attempt.ratio, 1e-4)
         return Clock(time, time, 0, min(proposal, self.largest), ratio)
 

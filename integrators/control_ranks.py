@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +17,8 @@ from integrators.tree_state import TreeState
 
 if TYPE_CHECKING:
     from integrators.field import AbstractField
+
+LARGEST_TOL = 0.5  # of one step, however long
 
 
 class Scaling(Enum):
@@ -78,6 +79,8 @@ class Trial(NamedTuple):
         The truncated state; None where numbers were not finite.
     truncation
         Relative error of the truncation.
+    inside
+        Relative error that the stepper says it has made by itself, as by its own truncations.
     limited
         Whether the ranks were too small to the end.
     halve
@@ -92,6 +95,7 @@ class Trial(NamedTuple):
 
     state: TreeState | None
     truncation: float = 0.0
+    inside: float = 0.0
     limited: bool = False
     halve: bool = False
     counts: Counts = Counts()
@@ -102,6 +106,7 @@ class Trial(NamedTuple):
         """Return the trial of both halves of a step; `first` came before."""
         return self._replace(
             truncation=self.truncation + first.truncation,
+            inside=self.inside + first.inside,
             limited=self.limited or first.limited,
             halve=self.halve or first.halve,
         ).counted(first)
@@ -123,7 +128,7 @@ def scaled(truncation: Truncation, h: float, scaling: Scaling) -> Truncation:
     """
     if scaling is Scaling.PER_STEP:
         return truncation
-    return dataclasses.replace(truncation, tol=min(truncation.tol * h, 0.5))
+    return replace(truncation, tol=min(truncation.tol * h, LARGEST_TOL))
 
 
 class Setting(NamedTuple):
@@ -152,6 +157,9 @@ def try_step(
 ) -> Trial:
     """Do one step of length `h`, truncate it, and repeat it while its bases are too small."""
     truncation = scaled(stepper.truncation, h, setting.scaling)
+    if setting.scaling is Scaling.PER_STEP:  # steppers take their tolerance per unit of time
+        own = replace(truncation, tol=min(truncation.tol / h, LARGEST_TOL))
+        stepper = replace(stepper, truncation=own)
     tally = Trial(None, order=int(getattr(stepper, "order", 1)))
     rule, start = setting.rejection, state
     for left in range(rule.tries if rule else 0, -1, -1):
@@ -162,7 +170,7 @@ def try_step(
         more = left > 0 and done.widened is not None and _has_room(start, truncation)
         short = rule is not None and _misses(rule, done, h, truncation)
         if not (short and more):
-            low, lost = _truncated(done.state, truncation)
+            low, lost = _truncated(done.state, truncation, stepper.workers)
             if low is None:
                 return tally
             if rule is not None and rule.on_saturation:
@@ -170,7 +178,11 @@ def try_step(
             if not (short and more):
                 halve = short and setting.scaling is Scaling.PER_STEP
                 return tally._replace(
-                    state=setting.keep(done.state, low), truncation=lost, limited=short, halve=halve
+                    state=setting.keep(done.state, low),
+                    truncation=lost,
+                    inside=(done.estimates.error or 0.0) / (done.state.norm or 1.0),
+                    limited=short,
+                    halve=halve,
                 )
         start = done.widened or start
         tally = tally.counted(Trial(None, counts=Counts(augmented=1)))
@@ -209,10 +221,12 @@ def _finite_step(
     return done if math.isfinite(done.state.norm) else None
 
 
-def _truncated(state: TreeState, truncation: Truncation) -> tuple[TreeState | None, float]:
+def _truncated(
+    state: TreeState, truncation: Truncation, workers: int
+) -> tuple[TreeState | None, float]:
     """Return the truncated state and the relative error of the truncation."""
     try:
-        done = cut(state, truncation)
+        done = cut(state, truncation, workers=workers)
     except (NonFiniteError, ConvergenceError):
         return None, 0.0
     return (done.state, done.error) if math.isfinite(done.state.norm) else (None, 0.0)

@@ -193,7 +193,7 @@ def advance(evolution: Evolution, moment: Moment, target: float) -> Moment:
             state=trial.state,
             counts=counts.plus(Counts(steps=1, rank_limited=int(limited))),
             statistics=moment.statistics.plus(trial.statistics).plus(spent.statistics),
-            error=moment.error + attempt.error + trial.truncation,
+            error=moment.error + attempt.error + trial.truncation + trial.inside,
             truncation=moment.truncation + trial.truncation,
             step=h,
         ),

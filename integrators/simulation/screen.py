@@ -103,7 +103,7 @@ def _short(value: Any) -> str:
     if size != 1:
         shape = " x ".join(map(str, value.shape))
         return f"{shape} numbers"
-    number = complex(value)
+    number = complex(value.item() if hasattr(value, "item") else value)
     if number.imag:
         return f"{number:.8g}"
     return f"{number.real:.10g}" if math.isfinite(number.real) else str(number.real)

@@ -155,7 +155,7 @@ def test_moments_survive_truncations() -> None:
     start = tnet.decompose(full, tree, tol=1e-12)
     ones = tnet.product_state(tree, {"x": np.ones(n), "y": np.ones(n)})
     mass = full.sum()
-    stepper = AugmentedBUG(truncation=Truncation(tol=5e-2))
+    stepper = AugmentedBUG(truncation=Truncation(tol=1e-9, max_rank=2))
     lost, kept = (
         evolve(
             heat,
