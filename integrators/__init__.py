@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from integrators.steppers.parallel import ParallelBUG as ParallelBUG
     from integrators.steppers.parallel_second import ParallelBUG2 as ParallelBUG2
     from integrators.steppers.tdvp import TDVP as TDVP
+    from integrators.steppers.tebd import TEBD as TEBD
     from integrators.tree_state import TreeState as TreeState
 
 __getattr__, __dir__, __all__ = attach(
@@ -82,6 +83,7 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.steppers.parallel": ["Coupling", "ParallelBUG"],
         "integrators.steppers.parallel_second": ["ParallelBUG2"],
         "integrators.steppers.tdvp": ["TDVP"],
+        "integrators.steppers.tebd": ["TEBD"],
         "integrators.tree_state": ["TreeState"],
     },
 )

@@ -70,8 +70,8 @@ class DMRG:
     sites: int | None = None
     steps: int = 4
     cutoff: float = 1e-7
-    first_rank: int = 16
-    growth: float = 2.5
+    first_rank: int = 8
+    growth: float = 2.0
     share: float = 0.25
     seed: int = 0
 

@@ -30,7 +30,7 @@ from tnet.operators.tree_operator import TreeOperator
 from tnet.structure import Structure
 from tnet.trees import RootedTree, rooted
 
-SEEDED_RANK = 8  # of the bases of a product state before the first sweep
+SEEDED_RANK = 4  # of the bases of a product state before the first sweep
 
 
 def prepared(
