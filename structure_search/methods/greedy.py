@@ -60,9 +60,10 @@ class Greedy(AbstractMethod):
     where the error is within the objective's, or where no edge that was tried betters it: the
     weighted sum of size and error, the error within a budget, or the error over entries held
     out, which so decide what is added and when it is enough. With missing
-    entries and a budget it grows a second time, within a train, and the better end is kept; where
-    the error is given and free growth missed it or came out large, small trains and rings are
-    starts as well.
+    entries and a budget it grows again within a train, and within a ring. Each time neighbours
+    are made one node in the end where that saves parameters, growth goes on with what is saved,
+    and the better end is kept. Where the error is given and free growth missed it or came out
+    large, small trains and rings are starts as well.
 
     Then, as long as the objective does not suffer, ranks are lowered, rank is exchanged between
     bonds, and (with `inner_nodes`, under `RelativeError`) nodes are split by the singular values
@@ -147,9 +148,9 @@ class Greedy(AbstractMethod):
         first = [
             Proposal(structure=begin, sweeps=self.sweeps, restarts=1, ridge=ridge, label=label)
         ]
-        if problem.start is None and not problem.task.complete:
+        if not problem.task.complete and max(begin.ranks.values(), default=1) == 1:
             first += incomplete.by_sums(problem, begin, self.sweeps, ridge)
-        now, ridge = yield from self._grow(problem, _nearest((yield first)), ridge)
+        now, ridge = yield from self._grown(problem, _nearest((yield first)), ridge)
         for way in incomplete.other_ways(problem):
             below = incomplete.room(problem, now)
             if any(s.num_params >= below for s in way.structures):
@@ -157,13 +158,51 @@ class Greedy(AbstractMethod):
             other, chosen = yield from self._another_way(problem, way, below)
             if _rank(problem, other) < _rank(problem, now):
                 now, ridge = other, chosen
-        if not isinstance(problem.objective, RelativeError):
+        if not isinstance(problem.objective, RelativeError) and not incomplete.has_room(problem):
             now, ridge = yield from self._sweep(now, self.fit_sweeps, "polish", ridge)
         goal = problem.objective
         if has_price(goal) or (isinstance(goal, RelativeError) and now.error <= goal.tol):
             yield from shrunk(problem, now, self._backward(goal, ridge))
 
     # ---- forward ---------------------------------------------------------------------------
+
+    def _grown(
+        self,
+        problem: Problem,
+        now: Answer,
+        ridge: Ridge,
+        edges: incomplete.Edges | None = None,
+        below: float = math.inf,
+    ) -> Growing:
+        """Grow; then, under a budget with missing entries, pack and grow freely into the room.
+
+        Packing comes late: nodes of several modes make every further bond dear.
+        """
+        now, ridge = yield from self._grow(problem, now, ridge, edges, below)
+        if not incomplete.has_room(problem):
+            return now, ridge
+        now, ridge = yield from self._sweep(now, self.fit_sweeps, "polish", ridge)
+        while (net := now.network) is not None:
+            small = incomplete.packed(net, self._limits(problem.objective))
+            if small is net:
+                break
+            answers = yield [
+                Proposal(
+                    structure=small.structure,
+                    start=small,
+                    sweeps=self.trial_sweeps,
+                    before=now.effort,
+                    ridge=ridge,
+                    parent=now.request,
+                    label="pack",
+                )
+            ]
+            other, chosen = yield from self._grow(problem, answers[0], ridge)
+            other, chosen = yield from self._sweep(other, self.fit_sweeps, "polish", chosen)
+            if not _rank(problem, other) < _rank(problem, now):
+                break
+            now, ridge = other, chosen
+        return now, ridge
 
     def _grow(
         self,
@@ -177,6 +216,7 @@ class Greedy(AbstractMethod):
         patience = 0 if problem.task.complete else PATIENCE
         allows = incomplete.allowed(problem, edges, below)
         limits = Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=allows)
+        best = now, ridge
         while now.error > goal.enough and (net := now.network) is not None:
             residual = problem.task.residual(net)
             options = growths(net, residual, limits, observed=problem.task.observed)
@@ -205,7 +245,9 @@ class Greedy(AbstractMethod):
             if now.error > goal.enough and self.sweeps > self.trial_sweeps:
                 more = self.sweeps - self.trial_sweeps
                 now, ridge = yield from self._sweep(now, more, "sweep", ridge)
-        return now, ridge
+            if problem.task.complete or _rank(problem, now) < _rank(problem, best[0]):
+                best = now, ridge
+        return best
 
     def _backward(self, goal: AbstractObjective, ridge: Ridge) -> Backward:
         return Backward(
@@ -221,7 +263,7 @@ class Greedy(AbstractMethod):
         """Grow once more; the entries held out tell which way was better."""
         ridge = incomplete.FIRST_RIDGE if incomplete.may_choose_ridge(problem) else None
         answers = yield way.starts(problem, self.sweeps, self.fit_sweeps, 2 * self.restarts, ridge)
-        return (yield from self._grow(problem, _nearest(answers), ridge, way.edges, below))
+        return (yield from self._grown(problem, _nearest(answers), ridge, way.edges, below))
 
     def _limits(self, goal: AbstractObjective) -> Limits:
         return Limits(max_degree=self.max_degree, max_rank=self.max_rank, allows=goal.allows)

@@ -108,7 +108,7 @@ def joins(net: Network) -> Iterator[Move]:
     for group in groups:
         if frozenset(group) not in seen and _connected(s, group):
             seen.add(frozenset(group))
-            yield _join(net, group)
+            yield join(net, group)
 
 
 def _connected(structure: Structure, group: tuple[str, ...]) -> bool:
@@ -119,7 +119,12 @@ def _connected(structure: Structure, group: tuple[str, ...]) -> bool:
     return len(reached) == len(group)
 
 
-def _join(net: Network, group: tuple[str, ...]) -> Move:
+def join(net: Network, group: tuple[str, ...]) -> Move:
+    """Return the network with a connected group of nodes made one; its tensor is the same.
+
+    Bonds that become parallel are fused. The node is named as the first of the group that has a
+    mode.
+    """
     s = net.structure
     outer = [leg for node in group for leg in s.legs[node] if set(s.holders[leg]) - set(group)]
     own = [leg for node in group for leg in s.legs[node] if leg in s.modes]
