@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from integrators.steppers.parallel_second import ParallelBUG2 as ParallelBUG2
     from integrators.steppers.tdvp import TDVP as TDVP
     from integrators.steppers.tebd import TEBD as TEBD
+    from integrators.thermal import Thermal as Thermal
+    from integrators.thermal import lifted as lifted
+    from integrators.thermal import thermal_state as thermal_state
     from integrators.tree_state import TreeState as TreeState
 
 __getattr__, __dir__, __all__ = attach(
@@ -84,6 +87,7 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.steppers.parallel_second": ["ParallelBUG2"],
         "integrators.steppers.tdvp": ["TDVP"],
         "integrators.steppers.tebd": ["TEBD"],
+        "integrators.thermal": ["Thermal", "lifted", "thermal_state"],
         "integrators.tree_state": ["TreeState"],
     },
 )
