@@ -17,7 +17,7 @@ import pytest
 
 import tnet
 from contraction import Truncation
-from integrators import TDVP, Krylov, evolve, ground_state, models
+from integrators import TDVP, Lanczos, evolve, ground_state, models
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import references
@@ -119,9 +119,9 @@ def test_heisenberg_rank_100(benchmark):
     benchmark.pedantic(ours(100, 6), rounds=1)
 
 
-def quench(tree, model, time_, step, tol, krylov):
+def quench(tree, model, time_, step, tol, local_tol):
     up = tnet.product_state(tree, {s: [1.0, 0.0] for s in model.sites})
-    stepper = TDVP(truncation=Truncation(tol=tol, max_rank=64), local=Krylov(tol=krylov))
+    stepper = TDVP(truncation=Truncation(tol=tol, max_rank=64), local=Lanczos(tol=local_tol))
     generator = -1j * tnet.operator(tree, model)
     flow = evolve(generator, up, t1=time_, dt=step, stepper=stepper, every=10**6)
     return np.real(np.array(tnet.local_values(flow.state, "z")))

@@ -3,7 +3,7 @@
 import numpy as np
 
 import tnet
-from integrators import AugmentedBUG, Krylov, evolve
+from integrators import AugmentedBUG, Lanczos, evolve
 from integrators.models import ising
 
 count, t_end = 16, 1.0
@@ -17,7 +17,7 @@ flow = evolve(
     start,
     t1=t_end,
     dt=0.05,
-    stepper=AugmentedBUG(truncation=tnet.Truncation(tol=1e-6, max_rank=16), local=Krylov()),
+    stepper=AugmentedBUG(truncation=tnet.Truncation(tol=1e-6, max_rank=16), local=Lanczos()),
     measure={"z": tnet.local_profile("z")},
     every=5,
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
     from integrators.local_solvers import DenseExponential as DenseExponential
     from integrators.local_solvers import ImplicitMidpoint as ImplicitMidpoint
-    from integrators.local_solvers import Krylov as Krylov
+    from integrators.local_solvers import Lanczos as Lanczos
     from integrators.local_solvers import RungeKutta4 as RungeKutta4
     from integrators.nonlinear import Nonlinear as Nonlinear
     from integrators.nonlinear import Together as Together
@@ -73,7 +73,7 @@ __getattr__, __dir__, __all__ = attach(
             "AdaptiveRungeKutta",
             "DenseExponential",
             "ImplicitMidpoint",
-            "Krylov",
+            "Lanczos",
             "RungeKutta4",
         ],
         "integrators.nonlinear": ["Nonlinear", "Together"],

@@ -20,7 +20,7 @@ __all__ = [
     "AdaptiveRungeKutta",
     "DenseExponential",
     "ImplicitMidpoint",
-    "Krylov",
+    "Lanczos",
     "RungeKutta4",
     "Solved",
     "default_solver",
@@ -29,8 +29,8 @@ __all__ = [
 
 
 def default_solver(problem: LocalProblem) -> AbstractLocalSolver:
-    """Return `Krylov()` for linear problems, `AdaptiveRungeKutta()` for others."""
-    return Krylov() if problem.linear else AdaptiveRungeKutta()
+    """Return `Lanczos()` for linear problems, `AdaptiveRungeKutta()` for others."""
+    return Lanczos() if problem.linear else AdaptiveRungeKutta()
 
 
 def solved(
@@ -42,8 +42,10 @@ def solved(
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Krylov(AbstractLocalSolver):
-    """The exponential on a Krylov space: Lanczos for Hermitian problems, else Arnoldi.
+class Lanczos(AbstractLocalSolver):
+    """The exponential on a Krylov space, by the recursion of Lanczos.
+
+    Where the generator is no multiple of a Hermitian one it runs Arnoldi's instead.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class Krylov(AbstractLocalSolver):
     Examples
     --------
     >>> problem = LocalProblem(lambda z: 2.0 * z, factor=-1j, hermitian=True)
-    >>> z = Krylov().solve(problem, np.ones(3, complex), 0.5).core
+    >>> z = Lanczos().solve(problem, np.ones(3, complex), 0.5).core
     >>> bool(np.allclose(z, np.exp(-1j)))
     True
     """
@@ -73,7 +75,7 @@ class Krylov(AbstractLocalSolver):
     def solve(self, problem: LocalProblem, start: Array, h: float) -> Solved:
         """Return exp(h factor apply) start."""
         if not problem.linear:
-            raise InputError("Krylov solves linear fields; use AdaptiveRungeKutta or RungeKutta4.")
+            raise InputError("Lanczos solves linear fields; use AdaptiveRungeKutta or RungeKutta4.")
         build = _lanczos if problem.hermitian else _arnoldi
         z, applications, left, part = start, 0, 1.0, 1.0
         while left > 0.0:
@@ -206,7 +208,7 @@ class DenseExponential(AbstractLocalSolver):
     Parameters
     ----------
     max_size
-        Largest number of entries of a core; larger ones go to `Krylov`.
+        Largest number of entries of a core; larger ones go to `Lanczos`.
 
     Examples
     --------
@@ -221,7 +223,7 @@ class DenseExponential(AbstractLocalSolver):
         """Return exp(h factor apply) start."""
         n = math.prod(start.shape)
         if n > self.max_size:
-            return Krylov(tol=1e-12).solve(problem, start, h)
+            return Lanczos(tol=1e-12).solve(problem, start, h)
         from scipy.linalg import expm
 
         matrix = _matrix(problem, start)

@@ -93,7 +93,7 @@ class AdaptiveRungeKutta(AbstractLocalSolver):
             part *= min(5.0, max(0.1, 0.9 * (ratio + 1e-30) ** -0.2))
         raise ConvergenceError(
             f"{self.max_substeps} substeps of a Runge-Kutta method did not cover one step of "
-            f"{h:.3g}; the local equation is stiff: use Krylov (linear fields) or smaller steps."
+            f"{h:.3g}; the local equation is stiff: use Lanczos (linear fields) or smaller steps."
         )
 
 

@@ -33,7 +33,7 @@ STEPPERS = {  # name in a file -> class of the package
     "tebd": "TEBD",
 }
 LOCAL_SOLVERS = {
-    "krylov": "Krylov",
+    "lanczos": "Lanczos",
     "rk4": "RungeKutta4",
     "rk_adaptive": "AdaptiveRungeKutta",
     "dense": "DenseExponential",

@@ -82,7 +82,7 @@ class AbstractStepper(ABC):
         otherwise (`Truncation(tol=tol * h, ...)` for a step h), since the error of a run is the
         sum over its steps.
     local
-        Solver of the equations of single cores; by default `Krylov()` for linear fields and
+        Solver of the equations of single cores; by default `Lanczos()` for linear fields and
         `AdaptiveRungeKutta()` for others.
     workers
         Number of threads, one task per subtree of the root. The result does not depend on it,

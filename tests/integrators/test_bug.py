@@ -21,7 +21,7 @@ from integrators import (
     AugmentedBUG,
     Coupling,
     Driven,
-    Krylov,
+    Lanczos,
     ParallelBUG,
 )
 from integrators.binding import bind, dtype_for
@@ -32,7 +32,7 @@ from integrators.steppers.base import AbstractStepper
 from integrators.tree_state import TreeState
 from references import ising_quench, quench
 
-FINE = Krylov(tol=1e-11)
+FINE = Lanczos(tol=1e-11)
 STEPPERS = {
     "augmented": AugmentedBUG(local=FINE),
     "parallel K": ParallelBUG(local=FINE),

@@ -18,7 +18,7 @@ from integrators.local_solvers import (
     AdaptiveRungeKutta,
     DenseExponential,
     ImplicitMidpoint,
-    Krylov,
+    Lanczos,
     RungeKutta4,
     default_solver,
 )
@@ -54,7 +54,7 @@ def test_krylov_is_the_exponential(half: int, seed: int, size: float) -> None:
         (1.0, False, np.tril(matrix)),
     ):
         kept = z.copy()
-        found = Krylov(tol=1e-11).solve(problem_of(A, factor, hermitian), z, 0.3)
+        found = Lanczos(tol=1e-11).solve(problem_of(A, factor, hermitian), z, 0.3)
         want = sl.expm(0.3 * factor * A) @ z.reshape(-1)
         size_ = max(np.linalg.norm(want), 1.0)
         assert np.linalg.norm(found.core.reshape(-1) - want) < 1e-8 * size_
@@ -63,7 +63,7 @@ def test_krylov_is_the_exponential(half: int, seed: int, size: float) -> None:
 
 def test_krylov_halves_steps_that_need_too_large_a_space() -> None:
     matrix, z = hermitian_matrix(80, 0, 200.0), start_of(80, 0)
-    found = Krylov(tol=1e-9, max_size=12).solve(problem_of(matrix, -1j, True), z, 1.0)
+    found = Lanczos(tol=1e-9, max_size=12).solve(problem_of(matrix, -1j, True), z, 1.0)
     want = sl.expm(-1j * matrix) @ z.reshape(-1)
     assert np.linalg.norm(found.core.reshape(-1) - want) < 1e-5
     assert found.applications > 100
@@ -72,17 +72,17 @@ def test_krylov_halves_steps_that_need_too_large_a_space() -> None:
 def test_krylov_stops_in_invariant_spaces_and_at_zero() -> None:
     problem = problem_of(np.diag([1.0, 2.0, 3.0, 4.0]), -1j, True)
     z = np.array([[1.0, 0.0], [0.0, 1.0]], complex)
-    found = Krylov(tol=1e-14).solve(problem, z, 5.0)
+    found = Lanczos(tol=1e-14).solve(problem, z, 5.0)
     assert found.applications == 2
     assert np.allclose(np.diag(found.core), np.exp([-5j, -20j]))
-    nothing = Krylov().solve(problem, np.zeros((2, 2), complex), 1.0)
+    nothing = Lanczos().solve(problem, np.zeros((2, 2), complex), 1.0)
     assert not nothing.core.any()
 
 
 def test_the_default_depends_on_linearity() -> None:
-    assert default_solver(LocalProblem(lambda z: z)) == Krylov()
+    assert default_solver(LocalProblem(lambda z: z)) == Lanczos()
     assert default_solver(LocalProblem(lambda z: z, linear=False)) == AdaptiveRungeKutta()
-    for solver in (Krylov(), ImplicitMidpoint()):
+    for solver in (Lanczos(), ImplicitMidpoint()):
         with pytest.raises(InputError, match="linear"):
             solver.solve(LocalProblem(lambda z: z, linear=False), np.ones(2), 1.0)
 
@@ -130,4 +130,4 @@ def test_what_is_not_finite_is_said_at_once() -> None:
     for hermitian in (True, False):
         problem = problem_of(np.full((4, 4), np.nan), -1j, hermitian)
         with pytest.raises(NonFiniteError, match="operator"):
-            Krylov().solve(problem, np.ones((2, 2), complex), 1.0)
+            Lanczos().solve(problem, np.ones((2, 2), complex), 1.0)

@@ -18,7 +18,7 @@ from integrators import (
     AugmentedBUG,
     FixedBUG,
     Growth,
-    Krylov,
+    Lanczos,
     MidpointBUG,
     Nonlinear,
     ParallelBUG,
@@ -219,11 +219,11 @@ def test_discrete_schroedinger():
     rule = Truncation(tol=1e-8, max_rank=24)
     norm = np.linalg.norm(start)
     for method in SECOND:
-        stepper = method(truncation=rule, local=Krylov(tol=1e-11))
+        stepper = method(truncation=rule, local=Lanczos(tol=1e-11))
         ends = [run(stepper, generator, net, k, end=end, tol=1e-8) for k in (5, 10)]
         errors = [np.linalg.norm(dense(s, "ab").ravel() - exact) for s in ends]
         assert min(slopes(errors)) >= 1.7, errors
-    stepper = AugmentedBUG(truncation=rule, local=Krylov(tol=1e-11))
+    stepper = AugmentedBUG(truncation=rule, local=Lanczos(tol=1e-11))
     after = run(stepper, generator, net, 10, end=end, tol=1e-8)
     assert abs(after.norm - norm) < 1e-6
 
@@ -240,7 +240,7 @@ def spin_errors(method, model, cap, counts, *, pad=4, tree=tnet.balanced_tree, *
     matrix = references.dense_sum(model.sites, model)
     exact = references.quench(matrix, start.ravel(), [1.0])[0]
     rule = Truncation(tol=1e-6, max_rank=cap)
-    stepper = method(truncation=rule, local=Krylov(tol=1e-11), **options)
+    stepper = method(truncation=rule, local=Lanczos(tol=1e-11), **options)
     ends = [run(stepper, generator, net, k, tol=1e-6, pad=pad) for k in counts]
     errors = [np.linalg.norm(dense(s, model.sites).ravel() - exact) for s in ends]
     return errors, ends
@@ -302,7 +302,7 @@ def test_tolerance_must_shrink_with_the_step():
     exact = references.quench(references.dense_sum(model.sites, model), start.ravel(), [1.0])[0]
 
     def error(steps, tol):
-        stepper = AugmentedBUG(truncation=Truncation(tol=1e-4), local=Krylov(tol=1e-11))
+        stepper = AugmentedBUG(truncation=Truncation(tol=1e-4), local=Lanczos(tol=1e-11))
         end = run(stepper, generator, net, steps, tol=tol, pad=4)
         return np.linalg.norm(dense(end, model.sites).ravel() - exact)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contraction.truncation import Truncation
 from hand_operators import hand_operator, random_state, random_terms, sum_of
-from integrators import AugmentedBUG, Krylov
+from integrators import AugmentedBUG, Lanczos
 from integrators.binding import bind
 from integrators.cutting import cut
 from integrators.programs import IDENTITY, ZERO, Entry, program_of, ready
@@ -88,7 +88,7 @@ def test_full_ranks_are_exact_on_any_tree(tree: Any, seed: int) -> None:
     matrix = np.asarray(sum_of(tree, hand.cores, hand.locals).todense())
     field = bind(-1j * hand, state.frame, state.cores[0])
     h = 0.5 / max(np.linalg.norm(matrix, 2), 1.0)
-    done = AugmentedBUG(local=Krylov(tol=1e-12)).step(field, 0.0, h, state).state
+    done = AugmentedBUG(local=Lanczos(tol=1e-12)).step(field, 0.0, h, state).state
     end = cut(done, Truncation()).state.to_network().to_dense().reshape(-1)
     want = sl.expm(-1j * h * matrix) @ state.to_network().to_dense().reshape(-1)
     assert np.linalg.norm(end - want) < 1e-8 * np.linalg.norm(want)

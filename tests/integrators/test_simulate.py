@@ -510,7 +510,7 @@ WRONG = [
     ({"stepper": {"name": "augmentd"}}, "'augmentd' is not known", "augmented"),
     ({"stepper": {"name": "tdvp", "sites": 3}}, "sites", ""),
     ({"stepper": {"wrokers": 2}}, "'wrokers' is not known", "workers"),
-    ({"stepper": {"local": {"name": "krilov"}}}, "'krilov' is not known", "krylov"),
+    ({"stepper": {"local": {"name": "lanzcos"}}}, "'lanzcos' is not known", "lanczos"),
     ({"stepper": {"local": {"name": "rk4", "tol": 1.0}}}, "'tol' is not known", ""),
     ({"truncation": {"tol": -1e-6}}, ">= 0", ""),
     ({"truncation": {"tol": 1.0}}, "tol", ""),

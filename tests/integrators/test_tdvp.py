@@ -9,7 +9,7 @@ import references
 import tnet
 from contraction import Truncation
 from contraction.errors import InputError
-from integrators import TDVP, Krylov
+from integrators import TDVP, Lanczos
 from integrators.binding import Driven, bind
 from integrators.frame import frame_of
 from integrators.tree_state import TreeState
@@ -60,7 +60,7 @@ def test_full_ranks_are_exact(kind, sites):
     make, root = TREES[kind]
     net = start(make(8))
     H = references.dense_sum(SITES, terms())
-    stepper = TDVP(sites=sites, truncation=Truncation(tol=1e-13), local=Krylov(tol=1e-13))
+    stepper = TDVP(sites=sites, truncation=Truncation(tol=1e-13), local=Lanczos(tol=1e-13))
     state = run(stepper, net, -1j * tnet.operator(net.structure, terms()), 0.7, 1, root)
     want = references.quench(H, net.to_dense().reshape(-1), [0.7])[0]
     assert np.linalg.norm(vector(state) - want) < 1e-10
@@ -73,7 +73,7 @@ def test_one_site_keeps_norm_energy_and_ranks_and_has_its_order(kind, order):
     net = start(make(3))
     H = references.dense_sum(SITES, terms())
     generator = -1j * tnet.operator(net.structure, terms())
-    stepper = TDVP(sites=1, order=order, local=Krylov(tol=1e-13))
+    stepper = TDVP(sites=1, order=order, local=Lanczos(tol=1e-13))
     found = [vector(run(stepper, net, generator, 0.4, n, root)) for n in (6, 12, 72)]
     coarse, fine = (np.linalg.norm(x - found[2]) for x in found[:2])
     assert order - 0.35 < math.log2(coarse / fine) < order + 0.35
@@ -93,7 +93,7 @@ def test_two_sites_grow_from_a_product_state_to_the_tolerance():
     want = references.quench(H, up.to_dense().reshape(-1), [0.5])[0]
     errors = []
     for steps in (5, 10, 20):
-        stepper = TDVP(truncation=Truncation(tol=1e-9), local=Krylov(tol=1e-10))
+        stepper = TDVP(truncation=Truncation(tol=1e-9), local=Lanczos(tol=1e-10))
         errors.append(np.linalg.norm(vector(run(stepper, up, generator, 0.5, steps, None)) - want))
     assert errors[2] < 2e-4
     assert errors[2] < errors[0] / 6.0
@@ -115,7 +115,7 @@ def test_coefficients_of_time_are_taken_at_the_middle_of_a_step():
     a = tnet.operator(net.structure, terms())
     b = tnet.operator(net.structure, [(1.0, {"s2": "x"}), (0.4, {"s3": "z", "s4": "z"})])
     driven = Driven([(1.0, -1j * a), (lambda t: math.cos(5.0 * t), -1j * b)])
-    stepper = TDVP(local=Krylov(tol=1e-13), truncation=Truncation(tol=1e-13))
+    stepper = TDVP(local=Lanczos(tol=1e-13), truncation=Truncation(tol=1e-13))
     state = run(stepper, net, driven, 0.3, 3, None)
     x = net.to_dense().reshape(-1)
     A = references.dense_sum(SITES, terms())
@@ -140,7 +140,7 @@ def test_a_single_node_is_one_exponential():
     tree = tnet.Structure({"a": ("x", "y")}, {"x": 2, "y": 2})
     net = start(tree)
     h = [(1.0, {"x": "x", "y": "x"}), (0.3, {"x": "z"})]
-    state = run(TDVP(local=Krylov(tol=1e-13)), net, -1j * tnet.operator(tree, h), 0.8, 1, None)
+    state = run(TDVP(local=Lanczos(tol=1e-13)), net, -1j * tnet.operator(tree, h), 0.8, 1, None)
     H = references.dense_sum({"x": 2, "y": 2}, h)
     want = references.quench(H, net.to_dense().reshape(-1), [0.8])[0]
     assert np.linalg.norm(vector(state) - want) < 1e-11

@@ -7,7 +7,7 @@ import references
 import tnet
 from contraction import Truncation
 from contraction.errors import InputError
-from integrators import TDVP, AugmentedBUG, Krylov, lifted, models, thermal_state
+from integrators import TDVP, AugmentedBUG, Lanczos, lifted, models, thermal_state
 
 
 def exact(model, beta):
@@ -37,7 +37,7 @@ def test_energy_and_partition_function(shape):
 def test_full_ranks_are_exact_with_few_steps():
     model = models.heisenberg(6)
     tree = tnet.tensor_train(model.sites)
-    stepper = TDVP(truncation=Truncation(tol=1e-12), local=Krylov(tol=1e-12))
+    stepper = TDVP(truncation=Truncation(tol=1e-12), local=Lanczos(tol=1e-12))
     found = thermal_state(tnet.operator(tree, model), 1.0, steps=4, stepper=stepper)
     energy, log_z = exact(model, 1.0)
     assert abs(found.energy - energy) < 1e-10
