@@ -105,7 +105,7 @@ def plane_source(
     central, upwind = _differences(cells, dx)
     A = legendre_flux(moments)
     terms = [
-        Term(-1.0, {"x": central, "angle": A}),
+        Term(-1.0, {"x": central, "angle": _thin(A)}),
         Term(1.0, {"x": upwind, "angle": magnitude(A)}),
     ]
     sites = {"x": cells, "angle": moments, "xi": nodes, "eta": nodes}
@@ -210,6 +210,7 @@ def lattice(
     return _problem(sites, terms, {"x": np.append(np.zeros(len(grid)), source)}, grid, dx)
 
 
+_LARGE, _THIN = 64, 0.1  # a dense product of fewer rows, or of more entries, is as fast
 _ABSORBERS = frozenset(
     {(1, 1), (3, 1), (5, 1), (2, 2), (4, 2), (1, 3), (5, 3), (2, 4), (4, 4), (1, 5), (5, 5)}
 )
@@ -239,9 +240,9 @@ def _lattice_terms(
     return [
         Term(1.0, {"x": feed, "angle": first}),
         Term(-scattering, {"x": bright, "angle": others}),
-        Term(-spread[0], {"x": bright, "angle": others, "xi": np.diag(xi)}),
+        Term(-spread[0], {"x": bright, "angle": others, "xi": _thin(np.diag(xi))}),
         Term(-absorption, {"x": shade}),
-        Term(-spread[1], {"x": shade, "eta": np.diag(eta)}),
+        Term(-spread[1], {"x": shade, "eta": _thin(np.diag(eta))}),
     ]
 
 
@@ -260,7 +261,7 @@ def _plane(
     none = sp.csr_matrix((extra, extra))
     terms = []
     for axis, A in enumerate(spherical_flux(degree)):
-        for weight, d, a in ((-1.0, central, A), (1.0, upwind, magnitude(A))):
+        for weight, d, a in ((-1.0, central, _thin(A)), (1.0, upwind, _thin(magnitude(A)))):
             both = sp.kron(d, one) if axis == 0 else sp.kron(one, d)
             terms.append(Term(weight, {"x": sp.block_diag((both, none), "csr"), "angle": a}))
     sites = {"x": cells**2 + extra, "angle": (degree + 1) ** 2, "xi": nodes, "eta": nodes}
@@ -281,8 +282,8 @@ def _collisions(
     for site, c, s in zip(("xi", "eta"), absorption_spread, scattering_spread, strict=True):
         values, _ = _nodes(sites[site])
         terms += [
-            Term(-c, {site: np.diag(values)}),
-            Term(-s, {site: np.diag(values), "angle": others}),
+            Term(-c, {site: _thin(np.diag(values))}),
+            Term(-s, {site: _thin(np.diag(values)), "angle": others}),
         ]
     return [term for term in terms if term.coefficient]
 
@@ -300,7 +301,7 @@ def _problem(
     root = np.sqrt(weights)
     return Transport(
         model=Model(sites, tuple(terms)),
-        tree=tree([["x", "angle"], ["xi", "eta"]], sizes=dict(sites)),
+        tree=tree([[["x"], ["angle"]], [["xi"], ["eta"]]], sizes=dict(sites)),
         start={**start, "angle": isotropic, "xi": root, "eta": root},
         grid=grid,
         nodes=nodes,
@@ -319,11 +320,19 @@ def _differences(cells: int, dx: float) -> tuple[Any, Any]:
     return central / (2 * dx), upwind / (2 * dx)
 
 
-def _others(moments: int) -> Vector:
+def _others(moments: int) -> Any:
     """Return the projection on all moments but the first."""
     G = np.eye(moments)
     G[0, 0] = 0.0
-    return G
+    return _thin(G)
+
+
+def _thin(matrix: Vector) -> Any:
+    """Return a matrix as CSR if it is large and mostly zero, where that makes products faster."""
+    import scipy.sparse as sp
+
+    sparse = len(matrix) >= _LARGE and np.count_nonzero(matrix) < _THIN * matrix.size
+    return sp.csr_array(matrix) if sparse else matrix
 
 
 def _nodes(count: int) -> tuple[Vector, Vector]:
