@@ -15,6 +15,7 @@ from integrators.linear_field import LinearField
 from integrators.local_problem import AbstractLocalSolver, LocalProblem
 from integrators.local_solvers import solved
 from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step
+from integrators.steppers.tdvp_fields import FieldWork
 from integrators.sweeping.centre import Centre
 from integrators.sweeping.program import Program
 from integrators.sweeping.saturation import saturated
@@ -30,9 +31,9 @@ class TDVP(AbstractStepper):
     """Projector splitting: node by node along a tour of the tree, forwards and backwards in time.
 
     With one node at a time (`sites=1`) ranks stay as they are, and for Schroedinger's equation
-    norm and energy are kept up to the local solver. With two (`sites=2`) bonds grow, and are cut
-    where they are split: this is the method to start from product states, and for
-    nearest-neighbour chains the most accurate one at long steps.
+    norm and energy are kept up to the local solver; fields may be nonlinear. With two
+    (`sites=2`) bonds grow, and are cut where they are split: this is the method to start from
+    product states, and for nearest-neighbour chains the most accurate one at long steps.
 
     Parameters
     ----------
@@ -88,9 +89,12 @@ class TDVP(AbstractStepper):
         Raises
         ------
         InputError
-            The field is not linear.
+            Two nodes at a time, and the field is not linear.
         """
-        held = carried(field.at(t + h / 2), state, "TDVP")
+        frozen = field.at(t + h / 2)
+        if self.sites == 1 and not isinstance(frozen, LinearField):
+            return self._of_any_field(frozen, h, state)
+        held = carried(frozen, state, "TDVP with two sites")
         centre = held.centre
         skipped = saturated(centre)
         cuts = max(len(centre.tree.pre_order) - 1 - len(skipped), 1) * self.order
@@ -110,30 +114,41 @@ class TDVP(AbstractStepper):
             Statistics(work.solves, work.applications),
         )
 
-    def _single(self, work: _Work, h: float, skipped: Collection[str]) -> None:
+    def _of_any_field(self, field: AbstractField, h: float, state: TreeState) -> Step:
+        """Return the step of a field that is known by its environments alone."""
+        work = FieldWork(field, state, self.local)
+        skipped = [n for n, full in zip(state.frame.names, state.saturated, strict=True) if full]
+        if len(skipped) == state.frame.count - 1:
+            work.node(state.frame.root, "", h)
+        else:
+            self._single(work, h, skipped)
+        return Step(work.state(), Estimates(), Statistics(work.solves, work.applications))
+
+    def _single(self, work: _Work | FieldWork, h: float, skipped: Collection[str]) -> None:
         part = h / self.order
         first = True
         if self.order == 2:
-            moves = down_sweep(work.centre.tree, skipped)
+            moves = down_sweep(work.tree, skipped)
             work.node(moves[0].source, moves[0].bond, part)
             for move in moves:
                 work.carry(move, part if move.down else 0.0)
                 if move.down and move is not moves[-1]:
                     work.node(move.target, move.bond, part)
         else:
-            work.walk(_opening(work.centre.tree, skipped))
-        for move in up_sweep(work.centre.tree, skipped):
+            for move in _opening(work.tree, skipped):
+                work.carry(move, 0.0)
+        for move in up_sweep(work.tree, skipped):
             if not move.down:  # the last node of the way down has both its halves at once
                 work.node(move.source, move.bond, h if first else part)
                 first = False
             work.carry(move, 0.0 if move.down else part)
-        work.node(work.centre.tree.root, move.bond, part)
+        work.node(work.tree.root, move.bond, part)
 
     def _pairs(self, work: _Work, h: float, skipped: Collection[str]) -> None:
         part = h / self.order
-        ups = up_sweep(work.centre.tree, skipped)
+        ups = up_sweep(work.tree, skipped)
         if self.order == 2:
-            moves = down_sweep(work.centre.tree, skipped)
+            moves = down_sweep(work.tree, skipped)
             for move in moves:
                 if not move.down:
                     work.carry(move, 0.0)
@@ -142,7 +157,8 @@ class TDVP(AbstractStepper):
                     work.node(move.source, move.bond, -part)
                 work.pair(move, h if move is moves[-1] else part)
         else:
-            work.walk(_opening(work.centre.tree, skipped))
+            for move in _opening(work.tree, skipped):
+                work.carry(move, 0.0)
             work.pair(ups[0], h)
             work.node(ups[0].target, ups[0].bond, -h if len(ups) > 1 else 0.0)
             ups = ups[1:]
@@ -177,7 +193,8 @@ class _Work:
         local: AbstractLocalSolver | None,
         truncation: Truncation,
     ) -> None:
-        self.centre, self._field, self._local = centre, field, local
+        self.centre, self.tree = centre, centre.tree
+        self._field, self._local = field, local
         self._truncation = truncation
         self.solves, self.applications, self.lost = 0, 0, 0.0
 
@@ -210,11 +227,6 @@ class _Work:
         if h:
             R = self._solved(centre.link(move.source, leg), R, -h)
         centre.put(move.target, leg, centre.matrix(move.target, leg) @ R.T)  # type: ignore[attr-defined]
-
-    def walk(self, moves: Collection[Move]) -> None:
-        """Move the centre only."""
-        for move in moves:
-            self.carry(move, 0.0)
 
     def pair(self, move: Move, h: float) -> None:
         """Move two nodes together by `h`, and the centre to the second."""

@@ -9,7 +9,7 @@ import references
 import tnet
 from contraction import Truncation
 from contraction.errors import InputError
-from integrators import TDVP, Lanczos, evolve
+from integrators import TDVP, Lanczos, Nonlinear, RungeKutta4, evolve
 from integrators.binding import Driven, bind
 from integrators.frame import frame_of
 from integrators.tree_state import TreeState
@@ -188,3 +188,45 @@ def test_torch_states_by_the_same_code():
     assert other.to_network().namespace == "torch"
     moved = other.to_network().to(namespace="numpy").to_dense().reshape(-1)
     assert np.linalg.norm(moved - vector(plain)) < 1e-10
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("kind", ["chain", "chain from its end", "binary tree"])
+def test_one_site_takes_any_field(kind, order):
+    make, root = TREES[kind]
+    net = start(make(3))
+    h = tnet.operator(net.structure, terms())
+    dense = (-1j * h).to_network()
+    stepper = TDVP(sites=1, order=order, local=RungeKutta4(substeps=8))
+    steps = {
+        name: vector(run(stepper, net, generator, 0.1, 2, root))
+        for name, generator in (
+            ("operator", -1j * h),
+            ("function", Nonlinear(lambda t, y: tnet.apply(dense, y))),
+        )
+    }
+    if kind != "binary tree":  # there one of the two steps over the root, which only passes on
+        assert np.linalg.norm(steps["operator"] - steps["function"]) < 1e-8
+    exact = references.quench(
+        references.dense_sum(SITES, terms()), net.to_dense().reshape(-1), [0.2]
+    )[0]
+    near = [np.linalg.norm(x - exact) for x in steps.values()]
+    assert near[1] < 2.0 * near[0] + 1e-3
+
+
+def test_a_nonlinear_equation():
+    tree = tnet.balanced_tree({"a": 3, "b": 4, "c": 3}, 3)
+    rng = np.random.default_rng(0)
+    net = tnet.add(
+        *(
+            tnet.product_state(tree, {m: low + 0.1 * rng.random(tree.size[m]) for m in "abc"})
+            for low in (0.0, 0.2, 0.3)
+        )
+    )
+    logistic = Nonlinear(lambda t, y: tnet.subtract(y, tnet.hadamard(y, y)))
+    state = run(TDVP(sites=1), net, logistic, 0.2, 4, None)
+    x = net.to_dense()
+    exact = x * np.exp(0.2) / (1.0 + x * (np.exp(0.2) - 1.0))
+    assert np.linalg.norm(state.to_network().to_dense() - exact) < 1e-3 * np.linalg.norm(exact)
+    with pytest.raises(InputError, match="two sites"):
+        run(TDVP(), net, logistic, 0.1, 1, None)
