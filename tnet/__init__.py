@@ -7,6 +7,7 @@ from contraction._lazy import attach
 if TYPE_CHECKING:
     from contraction.factor import Method as Method
     from contraction.truncation import Truncation as Truncation
+    from tnet.affinity import tree_from_affinity as tree_from_affinity
     from tnet.algebra import add as add
     from tnet.algebra import adjoint as adjoint
     from tnet.algebra import apply as apply
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from tnet.norms import log_norm as log_norm
     from tnet.norms import norm as norm
     from tnet.norms import relative_error as relative_error
+    from tnet.operators.couplings import coupling_strengths as coupling_strengths
     from tnet.operators.entry import Compiler as Compiler
     from tnet.operators.entry import operator as operator
     from tnet.operators.local_matrices import local_operator as local_operator
@@ -108,6 +110,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "contraction.factor": ["Method"],
         "contraction.truncation": ["Truncation"],
+        "tnet.affinity": ["tree_from_affinity"],
         "tnet.algebra": ["add", "adjoint", "apply", "compose", "hadamard", "subtract"],
         "tnet.allocation": ["allocate"],
         "tnet.als.dense": ["Target"],
@@ -153,6 +156,7 @@ __getattr__, __dir__, __all__ = attach(
         "tnet.measure.sampling": ["Samples", "sample"],
         "tnet.network": ["Network", "contract", "random_network", "scale"],
         "tnet.norms": ["distance", "inner", "log_norm", "norm", "relative_error"],
+        "tnet.operators.couplings": ["coupling_strengths"],
         "tnet.operators.entry": ["Compiler", "operator"],
         "tnet.operators.local_matrices": ["local_operator"],
         "tnet.operators.terms": ["Pairs", "Term"],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from contraction._lazy import attach
 
 if TYPE_CHECKING:
+    from tnet.operators.couplings import coupling_strengths as coupling_strengths
     from tnet.operators.entry import Compiler as Compiler
     from tnet.operators.entry import operator as operator
     from tnet.operators.identities import IdentityChannels as IdentityChannels
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "tnet.operators.couplings": ["coupling_strengths"],
         "tnet.operators.entry": ["Compiler", "operator"],
         "tnet.operators.identities": ["IdentityChannels", "identity_channels"],
         "tnet.operators.local_matrices": ["local_operator"],
