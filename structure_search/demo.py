@@ -148,9 +148,9 @@ def _search(
     import numpy as np
 
     from structure_search import RelativeError, SmallestFirst, resume, search
-    from structure_search.stopping import Interrupts
+    from structure_search.stopping import interrupts
 
-    stop = Interrupts(console.note)
+    stop = interrupts(console.note)
     with stop, console.progress(None, "networks tried") as bar:
         shown = math.inf
 

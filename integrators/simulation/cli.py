@@ -166,9 +166,9 @@ def _work(work: Callable[..., Run], path: Path, span: tuple[float, float], conso
     """Run with progress and signals; say how it ended."""
     from integrators.flow import Outcome
     from integrators.simulation.screen import Shower, show_summary, summary
-    from integrators.simulation.stopping import Interrupts
+    from integrators.simulation.stopping import interrupts
 
-    stop = Interrupts(console.note)
+    stop = interrupts(console.note)
     again = f"go on with: tnet simulate resume {shlex.quote(str(path))}"
     try:
         with stop, console.progress(None, path.stem) as progress:

@@ -247,7 +247,7 @@ def _work(
     """Do what is left; return the failures, and the exit code if it was stopped."""
     from structure_search.reporting.method_runs import do_all
     from structure_search.results import Outcome
-    from structure_search.stopping import Interrupts
+    from structure_search.stopping import interrupts
 
     if not jobs:
         return [], 0
@@ -255,7 +255,7 @@ def _work(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--run {str(root)!r} cannot be made: {error.strerror}.") from None
-    stop = Interrupts(console.note)
+    stop = interrupts(console.note)
     with stop, console.progress(len(jobs), "runs") as bar, limited_threads(args.threads or 1):
 
         def show(job: RunJob, fine: bool) -> None:

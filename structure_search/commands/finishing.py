@@ -41,9 +41,9 @@ def finish(begin: Callable[..., Result], work: Work, console: Console) -> Finish
     from structure_search.journal import CONFIG
     from structure_search.objectives import objective_to_dict
     from structure_search.results import Outcome
-    from structure_search.stopping import Interrupts
+    from structure_search.stopping import interrupts
 
-    stop = Interrupts(console.note)
+    stop = interrupts(console.note)
     try:
         with stop, screen.search_progress(console, work) as show:
             result = begin(progress=show, stop=stop)

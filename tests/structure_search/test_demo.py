@@ -128,7 +128,7 @@ def test_after_an_interrupt_it_says_how_to_go_on_and_goes_on(
 
     folder = tmp_path / "demo"
     with monkeypatch.context() as patch:
-        patch.setattr("structure_search.stopping.Interrupts", StopsAfterTwo)
+        patch.setattr("structure_search.stopping.interrupts", StopsAfterTwo)
         assert run(data, folder) == 130
     told = capsys.readouterr().err
     assert "stopped after 2 evaluations; continue with: tnet demo --data" in told

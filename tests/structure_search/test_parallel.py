@@ -320,10 +320,10 @@ import numpy as np
 from contraction import Processes
 from searches import Batches, ring_data
 from structure_search import RelativeError, search
-from structure_search.stopping import Interrupts
+from structure_search.stopping import interrupts
 if __name__ == "__main__":
     scratch = sys.argv[3]
-    with Interrupts(lambda text: None) as stop:
+    with interrupts(lambda text: None) as stop:
         found = search(
             ring_data(9), method=Batches(rounds=10000, sweeps=400), run=sys.argv[2], stop=stop,
             objective=RelativeError(tol=1e-9), rng=np.random.default_rng(3),

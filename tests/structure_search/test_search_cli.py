@@ -12,7 +12,7 @@ import pytest
 
 import tnet
 from structure_search import Outcome, read_run
-from structure_search.stopping import Interrupts
+from structure_search.stopping import interrupts
 from tnet.cli import main
 
 
@@ -145,14 +145,14 @@ def test_signals_stop_after_the_evaluation(array: Path, tmp_path: Path, number, 
 
 def test_the_second_signal_stops_now() -> None:
     said: list[str] = []
-    with Interrupts(said.append) as stop:
+    with interrupts(said.append) as stop:
         assert stop() is None
         signal.raise_signal(signal.SIGINT)
         assert stop() is Outcome.INTERRUPTED
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert len(said) == 1
-    with Interrupts(said.append) as stop:
+    with interrupts(said.append) as stop:
         signal.raise_signal(signal.SIGTERM)
         assert stop() is Outcome.TERMINATED
 
