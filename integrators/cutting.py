@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contraction.arrays import Array, eps, namespace, to_numpy
-from contraction.errors import NonFiniteError
 from contraction.linalg import svd
 from contraction.truncation import Truncation
 from integrators.directions import orthonormal_rows
 from integrators.environments import weigh
 from integrators.frame import Frame
+from integrators.norms import exponent_of
 from integrators.threads import blas_for, in_turn_or_threads
-from integrators.tree_state import TreeState
+from integrators.tree_state import TreeState, require_finite_norm
 from tnet._axes import apply_matrix, contiguous
 
 
@@ -67,13 +67,11 @@ def cut(state: TreeState, truncation: Truncation, *, workers: int = 1) -> Cut:
     Grasedyck, ibid. 31 (2010) 2029). Then isometries are restored from the leaves up. Bonds that
     the step left alone (`TreeState.settled`) are cut by `max_rank` alone.
     """
-    if not math.isfinite(state.norm):
-        raise NonFiniteError(
-            f"the norm of the state is {state.norm}; the step before left the range of the floats "
-            "(is it too long for the local solver?)."
-        )
+    require_finite_norm(state)
+    e = exponent_of(state.norm, state.cores[0])
     with blas_for(state, workers):
-        return _cut(state, truncation, workers)
+        done = _cut(state.times_power(-e), truncation, workers)
+    return done._replace(state=done.state.times_power(e))
 
 
 class Job(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import Array, eps, namespace, to_numpy
-from contraction.elementary import norm as norm_of
 from contraction.errors import NonFiniteError
 from contraction.linalg import qr
+from integrators.norms import frobenius
 
 RESOLVED = 1e-4  # singular values from a Gram matrix are good to eps / this of the largest
 ROUNDING = 1e-13
@@ -60,7 +60,7 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     columns = math.prod(moved.shape[1:])
     room = min(int(moved.shape[0]), columns - int(old.shape[0]))
     flat = moved.reshape(moved.shape[0], columns)
-    size = norm_of(flat.reshape(-1))
+    size = frobenius(flat)
     if not math.isfinite(size):
         raise NonFiniteError(
             "a core holds NaN or infinity after its step: the step is too long for the local "

@@ -29,6 +29,8 @@ class AbstractField(ABC):
     """The right-hand side of dY/dt = F(t, Y), seen from the bonds and nodes of a tree."""
 
     frame: Frame
+    #: Whether F(t, c Y) = c F(t, Y): what is very large or small may then be scaled for a step.
+    homogeneous: bool = False
     #: node -> (core, its environment from below) of the last pass; None forgets. A subtree whose
     #: cores are the same objects as before is not looked at again (`environments.upward`).
     memory: dict[int, tuple[Array, Environment]] | None = None

@@ -22,7 +22,6 @@ from integrators.programs import (
     program_of,
     ready,
 )
-from tnet._axes import contiguous
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,8 @@ class LinearField(AbstractField):
     hermitian
         Whether the operator behind the factor is Hermitian.
     """
+
+    homogeneous = True
 
     def __init__(
         self,

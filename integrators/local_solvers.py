@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
-from contraction.arrays import Array, eps, is_complex, namespace, to, to_numpy
-from contraction.elementary import norm as norm_of
-from contraction.errors import ConvergenceError, InputError, NonFiniteError
+from contraction.arrays import Array, eps, is_complex, to, to_numpy
+from contraction.errors import ConvergenceError, InputError
+from integrators.krylov import Reach, arnoldi_space, combined, lanczos_space
 from integrators.local_problem import AbstractLocalSolver, LocalProblem, Solved, right_side
+from integrators.norms import frobenius
 from integrators.runge_kutta import AdaptiveRungeKutta, RungeKutta4
 
 __all__ = [
@@ -53,13 +53,13 @@ class Lanczos(AbstractLocalSolver):
         The space grows until prod_j(beta_j h / j) < tol * h: an estimate of the error of this
         step, relative to the norm of the core (which is that of the whole state).
     max_size
-        Largest space; a step that needs more is halved.
+        Largest space; a step that needs more is made in parts, each as long as its space allows.
 
     Notes
     -----
     Three-term recursion without re-orthogonalisation, and one small eigenproblem in the end.
     Memory for `max_size` cores. Hochbruck and Lubich, SIAM J. Numer. Anal. 34 (1997) 1911,
-    theorem 4, for why the product bounds the error.
+    theorem 4, for why the product bounds the error. No part is solved more finely than rounding.
 
     Examples
     --------
@@ -76,128 +76,38 @@ class Lanczos(AbstractLocalSolver):
         """Return exp(h factor apply) start."""
         if not problem.linear:
             raise InputError("Lanczos solves linear fields; use AdaptiveRungeKutta or RungeKutta4.")
-        build = _lanczos if problem.hermitian else _arnoldi
-        z, applications, left, part = start, 0, 1.0, 1.0
-        while left > 0.0:
-            part = min(part, left)
-            basis, small, used, done = build(problem, z, part * h, self.tol, self.max_size)
-            applications += used
-            if not done:
-                part /= 2.0
-                if part < 2.0**-40:
-                    raise ConvergenceError(
-                        f"the local exponential did not converge in spaces of {self.max_size} "
-                        f"vectors even over h * 2^-40 (h = {h:.3g}); is the field finite?"
-                    )
-                continue
-            z = _combined(problem, basis, small, part * h, z)
-            left -= part
+        rate = abs(problem.factor)
+        z: Any = start
+        applications, left, known = 0, 1.0, problem.known
+        while left > 0.0 and h * rate != 0.0:
+            size = frobenius(z)
+            if size == 0.0:
+                break
+            step = abs(left * h)
+            reach = Reach(step * rate, max(self.tol * step, 0.1 * eps(z)))
+            make = lanczos_space if problem.hermitian else arnoldi_space
+            first = None if known is None else known / size
+            space = make(problem, z / size, first, reach, self.max_size)
+            applications += len(space.matrix) - (known is not None)
+            if space.share < 2.0**-40:
+                raise ConvergenceError(
+                    f"the local exponential did not converge in spaces of {self.max_size} "
+                    f"vectors even over h * 2^-40 (h = {h:.3g}); is the field finite?"
+                )
+            part = left * space.share
+            z = combined(space, _column(problem, space.matrix, part * h) * size, z)
+            left, known = left - part, None
         return Solved(z, applications)
 
 
-def _require_finite(beta: float, h: float) -> None:
-    if not math.isfinite(beta):
-        raise NonFiniteError(
-            f"the field of a core is NaN or infinite within a step of {h:.3g}; check the numbers "
-            "of the operator and of the state."
-        )
-
-
-def _dot(xp: Any, x: Any, y: Any) -> complex:
-    return complex(xp.vecdot(x.reshape(-1), y.reshape(-1)))
-
-
-def _lanczos(
-    problem: LocalProblem, start: Array, h: float, tol: float, most: int
-) -> tuple[list[Any], np.ndarray[Any, Any], int, bool]:
-    """Return basis, tridiagonal matrix, applications, and whether the estimate is met."""
-    xp = namespace(start)
-    size = norm_of(start.reshape(-1))
-    alphas: list[float] = []
-    betas: list[float] = []
-    if size == 0.0:
-        return [], np.zeros((0, 0)), 0, True
-    basis: list[Any] = [start * (1.0 / size)]
-    estimate, done = 1.0, False
-    step = abs(h * problem.factor)
-    most = min(most, math.prod(start.shape))
-    floor = 10.0 * eps(start)
-    while not done:
-        w: Any = problem.apply(basis[-1])
-        alphas.append(_dot(xp, basis[-1], w).real)
-        w = w - basis[-1] * alphas[-1]
-        if betas:
-            w -= basis[-2] * betas[-1]
-        beta = norm_of(w.reshape(-1))
-        _require_finite(beta, h)
-        scale = max(abs(alphas[-1]), betas[-1] if betas else 0.0, 1e-300)
-        estimate *= beta * step / len(alphas)
-        done = estimate < tol * abs(h) or beta <= floor * scale
-        if done or len(alphas) == most:
-            break
-        betas.append(beta)
-        basis.append(w * (1.0 / beta))
-    small = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
-    return basis, small, len(alphas), done or len(alphas) == math.prod(start.shape)
-
-
-def _arnoldi(
-    problem: LocalProblem, start: Array, h: float, tol: float, most: int
-) -> tuple[list[Any], np.ndarray[Any, Any], int, bool]:
-    """As `_lanczos`, with full orthogonalisation, twice, and an upper Hessenberg matrix."""
-    xp = namespace(start)
-    size = norm_of(start.reshape(-1))
-    if size == 0.0:
-        return [], np.zeros((0, 0)), 0, True
-    full = math.prod(start.shape)
-    most = min(most, full)
-    small = np.zeros((most + 1, most), dtype=complex)
-    basis: list[Any] = [start * (1.0 / size)]
-    estimate, step, done, used = 1.0, abs(h * problem.factor), False, 0
-    while used < most and not done:
-        w: Any = problem.apply(basis[-1])
-        w = w * 1.0
-        scale = norm_of(w.reshape(-1))
-        for _ in range(2):
-            for k, v in enumerate(basis):
-                overlap = _dot(xp, v, w)
-                small[k, used] += overlap
-                w -= v * (overlap if is_complex(w) else overlap.real)
-        beta = norm_of(w.reshape(-1))
-        _require_finite(beta, h)
-        used += 1
-        small[used, used - 1] = beta
-        estimate *= beta * step / used
-        done = estimate < tol * abs(h) or beta <= 10.0 * eps(start) * scale
-        if not done and used < most:
-            basis.append(w * (1.0 / beta))
-    return basis, small[:used, :used], used, done or used == full
-
-
-def _combined(
-    problem: LocalProblem, basis: Sequence[Any], small: np.ndarray[Any, Any], h: float, z: Array
-) -> Array:
-    """Return ||z|| times the basis times the first column of exp(h factor small)."""
-    if not basis:
-        return z
+def _column(problem: LocalProblem, small: np.ndarray[Any, Any], h: float) -> Any:
+    """Return the first column of exp(h factor small)."""
     if problem.hermitian:
         w, V = np.linalg.eigh(small)
-        column = (V * np.exp(h * problem.factor * w)) @ V[0].conj()
-    else:
-        from scipy.linalg import expm
+        return (V * np.exp(h * problem.factor * w)) @ V[0].conj()
+    from scipy.linalg import expm
 
-        column = expm(h * problem.factor * small)[:, 0]
-    size = norm_of(z.reshape(-1))
-    total: Any = None
-    for v, c in zip(basis, column * size, strict=True):
-        number = complex(c) if is_complex(z) else float(c.real)
-        term = v * number
-        if total is None:
-            total = term
-        else:
-            total += term
-    found: Array = total
-    return found
+    return expm(h * problem.factor * small)[:, 0]
 
 
 @final

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from contraction.arrays import Array
-from contraction.elementary import norm as norm_of
 from contraction.errors import ConvergenceError
-from integrators.local_problem import AbstractLocalSolver, LocalProblem, Solved, right_side
+from integrators.local_problem import (
+    AbstractLocalSolver,
+    LocalProblem,
+    Solved,
+    first_rate,
+    right_side,
+)
+from integrators.norms import frobenius
 
 
 @final
@@ -33,8 +39,8 @@ class RungeKutta4(AbstractLocalSolver):
         z: Any = start
         d = h / self.substeps
         f = right_side(problem)
-        for _ in range(self.substeps):
-            k1: Any = f(z)
+        for k in range(self.substeps):
+            k1: Any = f(z) if k else first_rate(problem, start)
             k2: Any = f(z + k1 * (d / 2))
             k3: Any = f(z + k2 * (d / 2))
             k4: Any = f(z + k3 * d)
@@ -75,14 +81,14 @@ class AdaptiveRungeKutta(AbstractLocalSolver):
         """Return Z(h)."""
         f = right_side(problem)
         z: Any = start
-        k: list[Any] = [f(z)]
+        k: list[Any] = [first_rate(problem, start)]
         used, left, part = 1, 1.0, 1.0
         for _ in range(self.max_substeps):
             part = min(part, left)
             stages, new, error = _dormand_prince(f, z, k[0], part * h)
             used += 6
-            size = max(norm_of(z.reshape(-1)), norm_of(new.reshape(-1)))
-            ratio = norm_of(error.reshape(-1)) / (self.rtol * part * size + 1e-300)
+            size = max(frobenius(z), frobenius(new))
+            ratio = frobenius(error) / (self.rtol * part * size + 1e-300)
             if not math.isfinite(ratio):
                 part /= 10.0
                 continue

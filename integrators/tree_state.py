@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from contraction.arrays import Array, namespace
-from contraction.elementary import norm as norm_of
-from contraction.errors import StructureError
+from contraction.elementary import times_power
+from contraction.errors import NonFiniteError, StructureError
 from integrators.frame import Frame, frame_of
+from integrators.norms import frobenius
 from tnet._axes import contiguous
 from tnet.gauge import orthogonalize
 from tnet.network import Network
@@ -108,7 +109,7 @@ class TreeState:
     @cached_property
     def norm(self) -> float:
         """Frobenius norm of the tensor: that of the root's core."""
-        return norm_of(self.cores[0].reshape(-1))
+        return frobenius(self.cores[0])
 
     @cached_property
     def saturated(self) -> tuple[bool, ...]:
@@ -125,6 +126,13 @@ class TreeState:
             ) == math.prod(int(n) for n in shape[1:])
         return tuple(found)
 
+    def times_power(self, e: int) -> TreeState:
+        """Return the state times 2^e, exactly; itself where e is zero."""
+        if e == 0:
+            return self
+        cores = (times_power(self.cores[0], e), *self.cores[1:])
+        return TreeState(self.frame, cores, self.settled)
+
     def with_cores(self, cores: dict[int, Array]) -> TreeState:
         """Return the state with some cores exchanged; the others are shared."""
         held = tuple(cores.get(node, core) for node, core in enumerate(self.cores))
@@ -139,6 +147,16 @@ class TreeState:
             if full and (self.saturated[node] or after.cores[node].shape[0] <= SMALL)
         )
         return TreeState(self.frame, after.cores, settled)
+
+
+def require_finite_norm(state: TreeState) -> None:
+    """Raise `NonFiniteError` if the norm of a state is NaN or infinite."""
+    if not math.isfinite(state.norm):
+        raise NonFiniteError(
+            f"the norm of the state is {state.norm}; check its numbers, and whether the step "
+            "before was too long for the local solver or the solution leaves the range of the "
+            "floats."
+        )
 
 
 def cores_of(net: Network, frame: Frame) -> tuple[Array, ...]:

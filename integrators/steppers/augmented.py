@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from contraction.arrays import Array
 from integrators.directions import padded
 from integrators.environments import upward
 from integrators.field import AbstractField
 from integrators.local_solvers import solved
-from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight
+from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight, prepared
 from integrators.steppers.branches import (
     Branch,
     Snapshot,
     down,
+    gathered,
     grown,
-    over_branches,
     snapshot,
     wider,
 )
-from integrators.threads import blas_for
 from integrators.tree_state import TreeState
 
 
@@ -59,45 +57,34 @@ class AugmentedBUG(AbstractStepper):
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
-        with blas_for(state, self.workers):
-            return self._step(field, t, h, state)
+        return prepared(self._step, self.workers, field, t, h, state)
 
     def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
         shot = snapshot(frozen, state, upward(frozen, state, self.workers))
         least = least_weight(self.truncation, h, state)
-        done = over_branches(shot, lambda child: self._branch(shot, h, least, child), self.workers)
-        cores: dict[int, Array] = {}
-        below, statistics = list(shot.below), Statistics()
-        for branch in done:
-            cores.update(branch.cores)
-            statistics = statistics.plus(branch.statistics)
-            for node, environment in branch.below.items():
-                below[node] = environment
-        start = padded(state.cores[0], wider(state, cores, 0))
-        problem = frozen.local(0, shot.root.environment, below)
+        done = gathered(shot, lambda child: self._branch(shot, h, least, child), self.workers)
+        start = padded(state.cores[0], wider(state, done.cores, 0))
+        problem = frozen.local(0, shot.root.environment, done.below)
         end, used = solved(self.local, problem, start, h)
         return Step(
-            state.moved({**cores, 0: end}),
-            statistics=statistics.plus(Statistics(1, used)),
-            widened=state.moved({**cores, 0: start}),
+            state.moved({**done.cores, 0: end}),
+            statistics=done.statistics.plus(Statistics(1, used)),
+            widened=state.moved({**done.cores, 0: start}),
         )
 
     def _branch(self, shot: Snapshot, h: float, least: float, child: int) -> Branch:
         """Move everything below one child of the root: down with amplitudes, up with bases."""
         field, state = shot.field, shot.state
         descent = down(shot, child)
-        below = list(shot.below)
-        cores: dict[int, Array] = {}
-        statistics = Statistics()
+        done = Branch({}, list(shot.below), Statistics(), {}, None)
         for node in reversed(descent.active):
             seen = descent.above[node]
-            shape = wider(state, cores, node)
+            shape = wider(state, done.cores, node)
             start = padded(seen.weighted, (int(seen.weighted.shape[0]), *shape[1:]))
-            problem = field.local(node, seen.environment, below)
+            problem = field.local(node, seen.environment, done.below)
             end, used = solved(self.local, problem, start, h)
-            statistics = statistics.plus(Statistics(1, used))
-            cores[node], _ = grown(state.cores[node], shape, end, least)
-            below[node] = field.up(node, cores[node], below)
-        made = {node: below[node] for node in descent.active}
-        return Branch(cores, made, statistics, {}, None)
+            done = done._replace(statistics=done.statistics.plus(Statistics(1, used)))
+            done.cores[node], _ = grown(state.cores[node], shape, end, least)
+            done.below[node] = field.up(node, done.cores[node], done.below)
+        return done

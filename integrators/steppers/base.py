@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from contraction.errors import InputError
 from contraction.truncation import Truncation
 from integrators.field import AbstractField
 from integrators.local_solvers import AbstractLocalSolver
-from integrators.tree_state import TreeState
+from integrators.norms import exponent_of
+from integrators.threads import blas_for
+from integrators.tree_state import TreeState, require_finite_norm
 
 
 class Statistics(NamedTuple):
@@ -75,6 +80,9 @@ class Step(NamedTuple):
 class AbstractStepper(ABC):
     """One step of time on a tree.
 
+    A class that is of higher order than one says so by an attribute `order`, which step control
+    reads.
+
     Parameters
     ----------
     truncation
@@ -116,3 +124,39 @@ def least_weight(truncation: Truncation, h: float, state: TreeState) -> float:
     the direction would not survive it.
     """
     return 0.1 * truncation.tol * abs(h) * state.norm
+
+
+def prepared(
+    work: Callable[[AbstractField, float, float, TreeState], Step],
+    workers: int,
+    field: AbstractField,
+    t: float,
+    h: float,
+    state: TreeState,
+) -> Step:
+    """Make a step with the BLAS threads it can use and with numbers whose squares are in range.
+
+    A linear field makes a multiple of a state move as that multiple: states of very large or
+    small norm are multiplied by a power of two for the time of the step, which changes no bit.
+
+    Raises
+    ------
+    InputError
+        The field is bound to another frame than the state's.
+    NonFiniteError
+        The norm of the state is no finite number.
+    """
+    if field.frame is not state.frame:
+        raise InputError("the field is bound to another frame than that of the state.")
+    require_finite_norm(state)
+    e = exponent_of(state.norm, state.cores[0]) if field.homogeneous else 0
+    with blas_for(state, workers):
+        done = work(field, t, h, state.times_power(-e))
+    if e == 0:
+        return done
+    corner, widened = done.estimates.corner, done.widened
+    return done._replace(
+        state=done.state.times_power(e),
+        estimates=done.estimates._replace(corner=None if corner is None else math.ldexp(corner, e)),
+        widened=None if widened is None else widened.times_power(e),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from contraction.arrays import Array
 from integrators.directions import new_directions, padded, stacked
@@ -42,25 +42,28 @@ class Descent(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """Everything below one child of the root after its part of a step.
+    """Everything below one child of the root, or below the root, after its part of a step.
 
     Attributes
     ----------
     cores
         Node -> its new core.
     below
-        Node -> environment of the new bases from below, where that was made.
-    moved
-        The child of the root, and what it became along its new directions: (columns above,
-        new rows); None where the method does not couple that way.
+        Environments from below by node number: those of the snapshot, or of the new bases where
+        a method made these.
+    statistics
+        What it cost.
+    coupling
+        Node -> how its new directions reach into its parent's core; what it is depends on the
+        method.
     corner
         Largest part of the field that was dropped at a node.
     """
 
     cores: dict[int, Array]
-    below: dict[int, Environment]
+    below: list[Environment]
     statistics: Statistics
-    coupling: dict[int, Array]
+    coupling: dict[int, Any]
     corner: float | None
 
 
@@ -69,10 +72,38 @@ def snapshot(field: AbstractField, state: TreeState, below: list[Environment]) -
     return Snapshot(field, state, below, root_above(field, state))
 
 
-def over_branches(shot: Snapshot, work: Callable[[int], Branch], workers: int) -> list[Branch]:
-    """Work on every branch that is not saturated, in threads if there are workers."""
+def gathered(shot: Snapshot, work: Callable[[int], Branch], workers: int) -> Branch:
+    """Work on every branch that is not saturated, in threads if there are workers.
+
+    Returns
+    -------
+    Branch
+        All of them as one.
+    """
     open_ = [n for n in shot.state.frame.branches if not shot.state.saturated[n]]
-    return in_turn_or_threads(work, open_, workers)
+    found = Branch({}, list(shot.below), Statistics(), {}, None)
+    for branch in in_turn_or_threads(work, open_, workers):
+        found.cores.update(branch.cores)
+        found.coupling.update(branch.coupling)
+        for node in branch.cores:
+            found.below[node] = branch.below[node]
+        found = found._replace(
+            statistics=found.statistics.plus(branch.statistics),
+            corner=largest([found.corner, branch.corner]),
+        )
+    return found
+
+
+def largest(corners: Sequence[float | None]) -> float | None:
+    """Return the largest of the numbers that are known.
+
+    Examples
+    --------
+    >>> largest([None, 1.0, 2.0]), largest([None])
+    (2.0, None)
+    """
+    known = [corner for corner in corners if corner is not None]
+    return max(known) if known else None
 
 
 def down(shot: Snapshot, child: int) -> Descent:

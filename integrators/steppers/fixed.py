@@ -10,8 +10,8 @@ from contraction.linalg import qr
 from integrators.environments import upward
 from integrators.field import AbstractField
 from integrators.local_solvers import solved
-from integrators.steppers.base import AbstractStepper, Statistics, Step
-from integrators.steppers.branches import Branch, Snapshot, down, over_branches, snapshot
+from integrators.steppers.base import AbstractStepper, Statistics, Step, prepared
+from integrators.steppers.branches import Branch, Snapshot, down, gathered, snapshot
 from integrators.tree_state import TreeState
 from tnet._axes import apply_matrix, contiguous
 
@@ -48,47 +48,44 @@ class FixedBUG(AbstractStepper):
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the state at `t` + `h`, of the same ranks."""
+        return prepared(self._step, self.workers, field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
-        shot = snapshot(frozen, state, upward(frozen, state))
-        done = over_branches(shot, lambda child: self._branch(shot, h, child), self.workers)
-        cores: dict[int, Array] = {}
-        overlaps: dict[int, Array] = {}
-        below, statistics = list(shot.below), Statistics()
-        for branch in done:
-            cores.update(branch.cores)
-            overlaps.update(branch.coupling)
-            statistics = statistics.plus(branch.statistics)
-            for node, environment in branch.below.items():
-                below[node] = environment
-        problem = frozen.local(0, shot.root.environment, below)
-        start = _projected(state, 0, state.cores[0], overlaps)
+        shot = snapshot(frozen, state, upward(frozen, state, self.workers))
+        done = gathered(shot, lambda child: self._branch(shot, h, child), self.workers)
+        problem = frozen.local(0, shot.root.environment, done.below)
+        start = _projected(state, 0, state.cores[0], done.coupling)
         end, used = solved(self.local, problem, start, h)
         return Step(
-            state.with_cores({**cores, 0: end}), statistics=statistics.plus(Statistics(1, used))
+            state.moved({**done.cores, 0: end}),
+            statistics=done.statistics.plus(Statistics(1, used)),
         )
 
     def _branch(self, shot: Snapshot, h: float, child: int) -> Branch:
         """Move everything below one child of the root, from the leaves up."""
         state = shot.state
         descent = down(shot, child)
-        below = list(shot.below)
-        cores: dict[int, Array] = {}
         overlaps: dict[int, Array] = {}  # node -> (new basis, old basis)
-        statistics = Statistics()
+        done = Branch({}, list(shot.below), Statistics(), overlaps, None)
         for node in reversed(descent.active):
             seen = descent.above[node]
-            problem = shot.field.local(node, seen.environment, below)
+            problem = shot.field.local(node, seen.environment, done.below)
             start = _projected(state, node, seen.weighted, overlaps)
             end, used = solved(self.local, problem, start, h)
-            statistics = statistics.plus(Statistics(1, used))
-            cores[node] = _basis(end)
+            done = done._replace(statistics=done.statistics.plus(Statistics(1, used)))
+            new = done.cores[node] = _basis(end)
             old = _projected(state, node, state.cores[node], overlaps)
-            xp = namespace(old)
-            new = cores[node].reshape(cores[node].shape[0], -1)
-            overlaps[node] = xp.conj(new) @ old.reshape(old.shape[0], -1).T  # type: ignore[attr-defined]
-            below[node] = shot.field.up(node, cores[node], below)
-        made = {node: below[node] for node in descent.active}
-        return Branch(cores, made, statistics, overlaps, None)
+            overlaps[node] = _overlap(new, old)
+            done.below[node] = shot.field.up(node, new, done.below)
+        return done
+
+
+def _overlap(new: Any, old: Any) -> Array:
+    """Return (rows of `new`, rows of `old`): the old basis in the new one."""
+    xp = namespace(old)
+    found: Array = xp.conj(new.reshape(new.shape[0], -1)) @ old.reshape(old.shape[0], -1).T
+    return found
 
 
 def _projected(state: TreeState, node: int, core: Array, overlaps: dict[int, Array]) -> Array:

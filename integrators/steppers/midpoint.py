@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from contraction.arrays import Array, namespace
 from contraction.linalg import svd
 from integrators.directions import padded
 from integrators.environments import upward
 from integrators.field import AbstractField
+from integrators.local_problem import first_rate
 from integrators.local_solvers import solved
 from integrators.steppers.augmented import AugmentedBUG
-from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight
+from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight, prepared
 from integrators.steppers.branches import (
     Branch,
     Snapshot,
     down,
+    gathered,
     grown,
-    over_branches,
     snapshot,
     wider,
 )
@@ -62,54 +63,47 @@ class MidpointBUG(AbstractStepper):
     True
     """
 
+    order: ClassVar[int] = 2
+
     growth: Growth = Growth.THREE
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
+        return prepared(self._step, self.workers, field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         first = AugmentedBUG(truncation=self.truncation, local=self.local, workers=self.workers)
         half = first.step(field, t, h / 2, state)
         assert half.widened is not None
         frozen = field.at(t + h / 2)
-        shot = snapshot(frozen, half.state, upward(frozen, half.state))
+        shot = snapshot(frozen, half.state, upward(frozen, half.state, self.workers))
         least = least_weight(self.truncation, 1.0, state)
-
-        def work(child: int) -> Branch:
-            return self._branch(shot, state, least, child)
-
-        cores: dict[int, Array] = {}
-        below, statistics = list(shot.below), half.statistics
-        for branch in over_branches(shot, work, self.workers):
-            cores.update(branch.cores)
-            statistics = statistics.plus(branch.statistics)
-            for node, environment in branch.below.items():
-                below[node] = environment
-        start = padded(half.widened.cores[0], wider(half.state, cores, 0))
-        problem = frozen.local(0, shot.root.environment, below)
+        done = gathered(shot, lambda child: self._branch(shot, state, least, child), self.workers)
+        start = padded(half.widened.cores[0], wider(half.state, done.cores, 0))
+        problem = frozen.local(0, shot.root.environment, done.below)
         end, used = solved(self.local, problem, start, h)
+        cores = {**dict(enumerate(half.state.cores)), **done.cores}
         return Step(
-            half.state.with_cores({**cores, 0: end}),
-            statistics=statistics.plus(Statistics(1, used)),
-            widened=half.state.with_cores({**cores, 0: start}),
+            state.moved({**cores, 0: end}),
+            statistics=half.statistics.plus(done.statistics).plus(Statistics(1, used)),
+            widened=state.moved({**cores, 0: start}),
         )
 
     def _branch(self, shot: Snapshot, old: TreeState, least: float, child: int) -> Branch:
         """Add the directions of the field in the middle, from the leaves up."""
         field, state = shot.field, shot.state
         descent = down(shot, child)
-        below = list(shot.below)
-        cores: dict[int, Array] = {}
-        statistics = Statistics()
+        done = Branch({}, list(shot.below), Statistics(0, len(descent.active)), {}, None)
         for node in reversed(descent.active):
             seen = descent.above[node]
-            shape = wider(state, cores, node)
+            shape = wider(state, done.cores, node)
             weighted = padded(seen.weighted, (int(seen.weighted.shape[0]), *shape[1:]))
-            moved = field.local(node, seen.environment, below).apply(weighted)
-            statistics = statistics.plus(Statistics(0, 1))
+            rate = first_rate(field.local(node, seen.environment, done.below), weighted)
             if self.growth is Growth.THREE:
-                moved = strongest_rows(moved, seen.weighted, int(old.cores[node].shape[0]))
-            cores[node], _ = grown(state.cores[node], shape, moved, least)
-            below[node] = field.up(node, cores[node], below)
-        return Branch(cores, {n: below[n] for n in descent.active}, statistics, {}, None)
+                rate = strongest_rows(rate, seen.weighted, int(old.cores[node].shape[0]))
+            done.cores[node], _ = grown(state.cores[node], shape, rate, least)
+            done.below[node] = field.up(node, done.cores[node], done.below)
+        return done
 
 
 def strongest_rows(moved: Array, weighted: Array, count: int) -> Array:

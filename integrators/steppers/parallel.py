@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, final
 
-from contraction.arrays import Array, namespace
-from contraction.elementary import norm as norm_of
+from contraction.arrays import Array
 from integrators.directions import padded
 from integrators.environments import Above, Parted, part, upward
-from integrators.field import AbstractField, Environment
+from integrators.field import AbstractField
+from integrators.local_problem import right_side
 from integrators.local_solvers import solved
 from integrators.steppers.base import (
     AbstractStepper,
@@ -19,17 +18,26 @@ from integrators.steppers.base import (
     Statistics,
     Step,
     least_weight,
+    prepared,
 )
 from integrators.steppers.branches import (
     Branch,
     Snapshot,
     down,
+    gathered,
     grown,
-    over_branches,
+    largest,
     snapshot,
     wider,
 )
-from integrators.threads import blas_for
+from integrators.steppers.gluing import (
+    along_new,
+    corner_of,
+    folded,
+    glued,
+    new_block,
+    widened_slots,
+)
 from integrators.tree_state import TreeState
 
 
@@ -102,34 +110,22 @@ class ParallelBUG(AbstractStepper):
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
-        with blas_for(state, self.workers):
-            return self._step(field, t, h, state)
+        return prepared(self._step, self.workers, field, t, h, state)
 
     def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
         shot = snapshot(frozen, state, upward(frozen, state, self.workers))
         least = least_weight(self.truncation, h, state)
-        done = over_branches(shot, lambda child: self._branch(shot, h, least, child), self.workers)
-        cores: dict[int, Array] = {}
-        coupling: dict[int, Array] = {}
-        below, statistics, corners = list(shot.below), Statistics(), []
-        for branch in done:
-            cores.update(branch.cores)
-            coupling.update(branch.coupling)
-            statistics = statistics.plus(branch.statistics)
-            corners.append(branch.corner)
-            for node, environment in branch.below.items():
-                below[node] = environment
+        done = gathered(shot, lambda child: self._branch(shot, h, least, child), self.workers)
         problem = frozen.local(0, shot.root.environment, shot.below)
         end, used = solved(self.local, problem, state.cores[0], h)
-        glue = self._glued(shot, 0, shot.root, end, cores, coupling, below, h, {})
-        corners.append(glue.corner)
+        glue = self._glued(shot, 0, shot.root, end, done, h, {})
         start = padded(state.cores[0], glue.shape)
         return Step(
-            state.moved({**cores, 0: glue.core}),
-            Estimates(corner=_largest(corners)),
-            statistics.plus(Statistics(1, used)),
-            state.moved({**cores, 0: start}),
+            state.moved({**done.cores, 0: glue.core}),
+            Estimates(corner=largest([done.corner, glue.corner])),
+            done.statistics.plus(Statistics(1, used)),
+            state.moved({**done.cores, 0: start}),
         )
 
     def _branch(self, shot: Snapshot, h: float, least: float, child: int) -> Branch:
@@ -143,24 +139,18 @@ class ParallelBUG(AbstractStepper):
             problem = field.local(node, seen.environment, shot.below)
             ends[node], used = solved(self.local, problem, seen.weighted, h)
             statistics = statistics.plus(Statistics(1, used))
-        cores: dict[int, Array] = {}
-        coupling: dict[int, Array] = {}
-        below: list[Environment] = list(shot.below)
+        done = Branch({}, list(shot.below), statistics, {}, None)
         corners: list[float | None] = []
         for node in reversed(descent.active):
-            seen = descent.above[node]
             glue = self._glued(
-                shot, node, seen, ends[node], cores, coupling, below, h, descent.parted
+                shot, node, descent.above[node], ends.pop(node), done, h, descent.parted
             )
             corners.append(glue.corner)
-            cores[node], fresh = grown(state.cores[node], glue.shape, glue.core, least)
-            xp = namespace(fresh)
-            flat = glue.core.reshape(glue.core.shape[0], -1)
-            coupling[node] = flat @ xp.conj(fresh).T
+            done.cores[node], fresh = grown(state.cores[node], glue.shape, glue.core, least)
+            done.coupling[node] = along_new(glue.core, fresh)
             if self._looks:
-                below[node] = field.up(node, cores[node], below)
-        made = {n: below[n] for n in descent.active} if self._looks else {}
-        return Branch(cores, made, statistics, coupling, _largest(corners))
+                done.below[node] = field.up(node, done.cores[node], done.below)
+        return done._replace(corner=largest(corners))
 
     @property
     def _looks(self) -> bool:
@@ -173,66 +163,27 @@ class ParallelBUG(AbstractStepper):
         node: int,
         seen: Above,
         end: Array,
-        cores: dict[int, Array],
-        coupling: dict[int, Array],
-        below: Sequence[Environment],
+        done: Branch,
         h: float,
         parted: dict[int, Parted],
     ) -> Glue:
         """Put a moved core and its coupling blocks on the new bases of its children."""
-        shape = wider(shot.state, cores, node)
+        shape = wider(shot.state, done.cores, node)
         old = tuple(int(n) for n in end.shape)
         wide = (old[0], *shape[1:])
-        if wide == old:
+        new = widened_slots(shot.state.frame, node, old, wide)
+        if not new:
             return Glue(end, shape, 0.0 if self._looks else None)
-        field_there: Any = None
+        there: Any = None
         if self._looks:
-            problem = shot.field.local(node, seen.environment, below)
-            field_there = problem.apply(padded(seen.weighted, wide)) * _number(problem.factor)
-        whole: Any = _own(padded(end, wide), end)
-        for slot, below_ in enumerate(shot.state.frame.slots[node]):
-            child = below_.child
-            if child not in cores or wide[slot + 1] == old[slot + 1]:
-                continue
-            place = _block(old, wide, slot)
+            problem = shot.field.local(node, seen.environment, done.below)
+            there = right_side(problem)(padded(seen.weighted, wide))
+        blocks: dict[int, Any] = {}
+        for slot, child in new:
             if self.coupling is Coupling.FIELD:
-                whole[place] = field_there[place] * h
+                blocks[slot] = there[new_block(old, wide, slot)] * h
             else:
                 pieces = parted[child] if child in parted else part(seen.weighted, slot)
-                whole[place] = _folded(pieces.rest, coupling[child], slot)
-            if field_there is not None:
-                field_there[place] = 0.0
-        if field_there is None:
-            return Glue(whole, shape, None)
-        field_there[tuple(slice(0, n) for n in old)] = 0.0
-        return Glue(whole, shape, norm_of(field_there.reshape(-1)))
-
-
-def _block(old: Sequence[int], wide: Sequence[int], slot: int) -> tuple[slice, ...]:
-    """Return the place of the block that is new in one slot and old in all others."""
-    return tuple(
-        slice(n, m) if axis == slot + 1 else slice(0, n)
-        for axis, (n, m) in enumerate(zip(old, wide, strict=True))
-    )
-
-
-def _folded(rest: Any, matrix: Any, slot: int) -> Any:
-    """Return rest (..., c) times (c, new), with the new axis in its slot."""
-    xp = namespace(rest)
-    shape = tuple(rest.shape)
-    found = (rest.reshape(-1, shape[-1]) @ matrix).reshape((*shape[:-1], matrix.shape[1]))
-    return xp.moveaxis(found, -1, slot + 1)
-
-
-def _own(x: Any, given: Any) -> Any:
-    """Return `x` in memory of its own."""
-    return x * 1.0 if x is given else x
-
-
-def _number(factor: complex) -> complex:
-    return factor if complex(factor).imag else complex(factor).real
-
-
-def _largest(corners: Sequence[float | None]) -> float | None:
-    known = [c for c in corners if c is not None]
-    return max(known) if known else None
+                blocks[slot] = folded(pieces.rest, done.coupling[child], slot)
+        core = glued(end, wide, blocks)
+        return Glue(core, shape, corner_of(there, old, blocks) if self._looks else None)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 from contraction.arrays import Array, namespace
 from contraction.linalg import qr
 from integrators.directions import new_directions, padded
 from integrators.environments import Above, part, upward, weigh
 from integrators.field import AbstractField, Environment
-from integrators.local_problem import LocalProblem, right_side
+from integrators.local_problem import LocalProblem, first_rate
 from integrators.local_solvers import solved
-from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight
+from integrators.steppers.base import AbstractStepper, Statistics, Step, least_weight, prepared
 from integrators.steppers.branches import (
     Branch,
     Snapshot,
     down,
+    gathered,
     grown,
-    over_branches,
     snapshot,
     wider,
 )
+from integrators.steppers.gluing import along_new, folded, glued, widened_slots
 from integrators.steppers.growth import Growth
-from integrators.steppers.parallel import _block, _folded
 from integrators.tree_state import TreeState
 from tnet._axes import contiguous
 
@@ -54,13 +53,13 @@ class Seen(NamedTuple):
         Weighted core on the augmented bases, padded.
     environment
         The field from above in the augmented basis.
-    rate
-        The field at `start`: what the core would become in unit time.
+    problem
+        Its equation, with what the field makes of `start`.
     """
 
     start: Array
     environment: Environment
-    rate: Array
+    problem: LocalProblem
 
 
 class Way(NamedTuple):
@@ -76,6 +75,13 @@ class Way(NamedTuple):
 
     rest: Array
     middle: Array
+
+
+class Hinge(NamedTuple):
+    """How a node's new directions reach into its parent's core: `rest` times `coupling`."""
+
+    rest: Array
+    coupling: Array
 
 
 @final
@@ -117,34 +123,32 @@ class ParallelBUG2(AbstractStepper):
     True
     """
 
+    order: ClassVar[int] = 2
+
     growth: Growth = Growth.THREE
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         """Return the augmented state at `t` + `h`."""
+        return prepared(self._step, self.workers, field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
-        shot = snapshot(frozen, state, upward(frozen, state))
+        shot = snapshot(frozen, state, upward(frozen, state, self.workers))
         least = least_weight(self.truncation, h, state)
-        wide, statistics = self._widened(shot, least / abs(h) if h else least)
-        root = _seen(frozen, 0, wide, Above(state.cores[0], frozen.top()))
-        ways: dict[int, Way] = {}  # each thread writes the nodes of its own branch
+        wide, statistics = self._widened(shot, least_weight(self.truncation, 1.0, state))
+        root = _seen(frozen, 0, wide, Above(state.cores[0], frozen.top()), 1)
 
         def work(child: int) -> Branch:
-            return self._branch(shot, wide, root, ways, h, least, child)
+            return self._branch(shot, wide, root, h, least, child)
 
-        cores: dict[int, Array] = {}
-        coupling: dict[int, Array] = {}
-        for branch in over_branches(shot, work, self.workers):
-            cores.update(branch.cores)
-            coupling.update(branch.coupling)
-            statistics = statistics.plus(branch.statistics)
-        problem = frozen.local(0, root.environment, wide.below)
-        end, used = solved(self.local, problem, root.start, h)
-        glue = _glued(wide.state, 0, end, cores, coupling, ways)
-        shape = wider(state, cores, 0)
+        done = gathered(shot, work, self.workers)
+        end, used = solved(self.local, root.problem, root.start, h)
+        glue = _glued(wide.state, 0, end, done)
+        shape = wider(state, done.cores, 0)
         return Step(
-            state.with_cores({**cores, 0: glue}),
-            statistics=statistics.plus(Statistics(1, used + 1)),
-            widened=state.with_cores({**cores, 0: padded(state.cores[0], shape)}),
+            state.moved({**done.cores, 0: glue}),
+            statistics=done.statistics.plus(statistics).plus(Statistics(1, used + 1)),
+            widened=state.moved({**done.cores, 0: padded(state.cores[0], shape)}),
         )
 
     def _widened(self, shot: Snapshot, least: float) -> tuple[Wide, Statistics]:
@@ -153,92 +157,70 @@ class ParallelBUG2(AbstractStepper):
 
         def work(child: int) -> Branch:
             descent = down(shot, child)
-            below = list(shot.below)
-            cores: dict[int, Array] = {}
+            done = Branch({}, list(shot.below), Statistics(0, len(descent.active)), {}, None)
             for node in reversed(descent.active):
                 seen = descent.above[node]
-                shape = wider(state, cores, node)
+                shape = wider(state, done.cores, node)
                 start = padded(seen.weighted, (int(seen.weighted.shape[0]), *shape[1:]))
-                rate = _rate(shot.field.local(node, seen.environment, below), start)
-                cores[node], _ = grown(state.cores[node], shape, rate, least)
-                below[node] = shot.field.up(node, cores[node], below)
-            made = {node: below[node] for node in descent.active}
-            return Branch(cores, made, Statistics(0, len(cores)), {}, None)
+                rate = first_rate(shot.field.local(node, seen.environment, done.below), start)
+                done.cores[node], _ = grown(state.cores[node], shape, rate, least)
+                done.below[node] = shot.field.up(node, done.cores[node], done.below)
+            return done
 
-        below, statistics = list(shot.below), Statistics()
-        cores: dict[int, Array] = {}
-        for branch in over_branches(shot, work, self.workers):
-            cores.update(branch.cores)
-            statistics = statistics.plus(branch.statistics)
-            for node, environment in branch.below.items():
-                below[node] = environment
-        cores[0] = padded(state.cores[0], wider(state, cores, 0))
-        return Wide(state.with_cores(cores), below), statistics
+        done = gathered(shot, work, self.workers)
+        done.cores[0] = padded(state.cores[0], wider(state, done.cores, 0))
+        return Wide(state.with_cores(done.cores), done.below), done.statistics
 
     def _branch(
-        self,
-        shot: Snapshot,
-        wide: Wide,
-        root: Seen,
-        ways: dict[int, Way],
-        h: float,
-        least: float,
-        child: int,
+        self, shot: Snapshot, wide: Wide, root: Seen, h: float, least: float, child: int
     ) -> Branch:
         """Descend in augmented bases, move every core below a child of the root, glue upward."""
         field, state, frame = shot.field, shot.state, shot.state.frame
         active = [n for n in frame.subtree(child) if not state.saturated[n]]
         seen: dict[int, Seen] = {0: root}
         weighted: dict[int, Array] = {0: state.cores[0]}
+        ways: dict[int, Way] = {}
         for node in active:
             parent = frame.parent[node]
-            ways[node], weighted[node] = _way(
-                shot, wide, node, weighted[parent], seen[parent], h, least
-            )
+            way, weighted[node] = _way(shot, node, weighted[parent], seen[parent], h, least)
             above = field.down(
-                parent, frame.place[node], ways[node].rest, seen[parent].environment, wide.below
+                parent, frame.place[node], way.rest, seen[parent].environment, wide.below
             )
-            start = Above(weighted[node], above)
-            seen[node] = _seen(field, node, wide, start, int(ways[node].rest.shape[-1]))
-        statistics = Statistics(0, len(active))
-        cores: dict[int, Array] = {}
-        coupling: dict[int, Array] = {}
+            ways[node] = way
+            columns = int(way.rest.shape[-1])
+            seen[node] = _seen(field, node, wide, Above(weighted[node], above), columns)
+        done = Branch({}, list(shot.below), Statistics(0, len(active)), {}, None)
         for node in reversed(active):
-            problem = field.local(node, seen[node].environment, wide.below)
-            end, used = solved(self.local, problem, seen[node].start, h)
-            statistics = statistics.plus(Statistics(1, used))
-            glue = _glued(wide.state, node, end, cores, coupling, ways)
-            rows: Any = glue.reshape(glue.shape[0], -1)
-            xp = namespace(glue)
-            looked = glue
-            if self.growth is Growth.THREE:
-                E: Any = xp.conj(ways[node].middle).T
-                looked = (E @ rows).reshape((E.shape[0], *glue.shape[1:]))
-            shape = wider(wide.state, cores, node)
-            cores[node], fresh = grown(wide.state.cores[node], shape, looked, least)
-            coupling[node] = rows @ xp.conj(fresh).T
-        return Branch(cores, {}, statistics, coupling, None)
+            way, here = ways.pop(node), seen.pop(node)
+            end, used = solved(self.local, here.problem, here.start, h)
+            done = done._replace(statistics=done.statistics.plus(Statistics(1, used)))
+            glue = _glued(wide.state, node, end, done)
+            looked = self._looked(glue, way)
+            shape = wider(wide.state, done.cores, node)
+            done.cores[node], fresh = grown(wide.state.cores[node], shape, looked, least)
+            done.coupling[node] = Hinge(way.rest, along_new(glue, fresh))
+        return done
+
+    def _looked(self, glue: Array, way: Way) -> Array:
+        """Return the rows of a moved core that are looked at for last directions."""
+        if self.growth is Growth.FOUR:
+            return glue
+        xp = namespace(glue)
+        E: Any = xp.conj(way.middle).T
+        found: Array = (E @ glue.reshape(glue.shape[0], -1)).reshape((-1, *glue.shape[1:]))
+        return found
 
 
-def _seen(
-    field: AbstractField, node: int, wide: Wide, above: Above, columns: int | None = None
-) -> Seen:
+def _seen(field: AbstractField, node: int, wide: Wide, above: Above, columns: int) -> Seen:
     """Return a node on augmented bases, with the field there."""
-    shape = [int(n) for n in wide.state.cores[node].shape]
-    shape[0] = int(above.weighted.shape[0]) if columns is None else columns
-    start = contiguous(padded(above.weighted, tuple(shape)))
+    shape = (columns, *(int(n) for n in wide.state.cores[node].shape[1:]))
+    start = contiguous(padded(above.weighted, shape))
     problem = field.local(node, above.environment, wide.below)
-    return Seen(start, above.environment, _rate(problem, start))
+    return Seen(start, above.environment, problem._replace(known=problem.apply(start)))
 
 
 def _way(
-    shot: Snapshot,
-    wide: Wide,
-    node: int,
-    weighted: Array,
-    parent: Seen,
-    h: float,
-    least: float,
+    shot: Snapshot, node: int, weighted: Array, parent: Seen, h: float, least: float
 ) -> tuple[Way, Array]:
     """Augment what a node sees above by what the field makes of it; weigh the node's old core."""
     state, frame = shot.state, shot.state.frame
@@ -249,37 +231,23 @@ def _way(
     columns = int(parted.rest.shape[-1])
     sides = [int(n) for k, n in enumerate(parent.start.shape) if k != slot + 1]
     old: Any = padded(parted.rest, (*sides, columns)).reshape(math.prod(sides), columns)
-    rate: Any = xp.moveaxis(parent.rate, slot + 1, -1)[..., :rank].reshape(-1, rank)
+    moved: Any = first_rate(parent.problem, parent.start)
+    rate: Any = xp.moveaxis(moved, slot + 1, -1)[..., :rank].reshape(-1, rank)
     fresh = new_directions(old.T, rate.T, least / abs(h) if h else least)
     rest: Any = xp.concat([old, fresh.T], axis=1)
-    state_part: Any = xp.moveaxis(parent.start, slot + 1, -1)[..., :rank].reshape(-1, rank)
-    middle, _ = qr(xp.conj(rest).T @ (state_part + rate * (h / 2)))
+    start: Any = parent.start
+    before: Any = xp.moveaxis(start, slot + 1, -1)[..., :rank].reshape(-1, rank)
+    middle, _ = qr(xp.conj(rest).T @ (before + rate * (h / 2)))
     shaped = contiguous(rest.reshape((*sides, rest.shape[1])))
     return Way(shaped, middle), weigh(state.cores[node], parted.matrix)
 
 
-def _glued(
-    state: TreeState,
-    node: int,
-    end: Array,
-    cores: dict[int, Array],
-    coupling: dict[int, Array],
-    ways: dict[int, Way],
-) -> Array:
+def _glued(state: TreeState, node: int, end: Array, done: Branch) -> Array:
     """Put a moved core and its coupling blocks on the new bases; the other blocks are zero."""
     old = tuple(int(n) for n in end.shape)
-    wide: Sequence[int] = (old[0], *wider(state, cores, node)[1:])
-    if tuple(wide) == old:
-        return end
-    whole: Any = padded(end, tuple(wide))
-    for slot, below in enumerate(state.frame.slots[node]):
-        if below.child in cores and wide[slot + 1] > old[slot + 1]:
-            rest = ways[below.child].rest
-            whole[_block(old, wide, slot)] = _folded(rest, coupling[below.child], slot)
-    found: Array = whole
-    return found
-
-
-def _rate(problem: LocalProblem, core: Array) -> Array:
-    found: Array = right_side(problem)(core)
-    return found
+    wide = (old[0], *wider(state, done.cores, node)[1:])
+    blocks: dict[int, Array] = {}
+    for slot, child in widened_slots(state.frame, node, old, wide):
+        hinge: Hinge = done.coupling[child]
+        blocks[slot] = folded(hinge.rest, hinge.coupling, slot)
+    return glued(end, wide, blocks)
