@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from integrators.ground import Ground as Ground
     from integrators.ground import GroundOutcome as GroundOutcome
     from integrators.ground import ground_state as ground_state
+    from integrators.ground_trees import GroundTree as GroundTree
+    from integrators.ground_trees import ground_tree as ground_tree
     from integrators.local_problem import AbstractLocalSolver as AbstractLocalSolver
     from integrators.local_problem import LocalProblem as LocalProblem
     from integrators.local_solvers import AdaptiveRungeKutta as AdaptiveRungeKutta
@@ -68,6 +70,7 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.flow": ["Flow", "Outcome"],
         "integrators.frame": ["Frame", "frame_of"],
         "integrators.ground": ["DMRG", "Ground", "GroundOutcome", "ground_state"],
+        "integrators.ground_trees": ["GroundTree", "ground_tree"],
         "integrators.local_problem": ["AbstractLocalSolver", "LocalProblem"],
         "integrators.local_solvers": [
             "AdaptiveRungeKutta",
