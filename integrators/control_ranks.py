@@ -12,6 +12,7 @@ from contraction.errors import ConvergenceError, InputError, NonFiniteError
 from contraction.truncation import Truncation, check_rank
 from integrators.cutting import cut
 from integrators.flow import Counts
+from integrators.opening import LEAST_SHARE, keeps_ranks, opened
 from integrators.steppers.base import AbstractStepper, Statistics, Step
 from integrators.tree_state import TreeState
 
@@ -144,12 +145,15 @@ class Setting(NamedTuple):
         When a step is repeated in larger bases; None never.
     keep
         Called with the state before and after a truncation; returns the state to go on with.
+    opening
+        Directions that every bond is widened by before a step (`integrators.opening.opened`).
     """
 
     field: AbstractField
     scaling: Scaling
     rejection: RankRejection | None
     keep: Callable[[TreeState, TreeState], TreeState]
+    opening: int = 0
 
 
 def try_step(
@@ -161,7 +165,7 @@ def try_step(
         own = replace(truncation, tol=min(truncation.tol / h, LARGEST_TOL))
         stepper = replace(stepper, truncation=own)
     tally = Trial(None, order=int(getattr(stepper, "order", 1)))
-    rule, start = setting.rejection, state
+    rule, start = setting.rejection, _opened(setting, stepper, t + h / 2, state)
     for left in range(rule.tries if rule else 0, -1, -1):
         done = _finite_step(stepper, setting.field, t, h, start)
         if done is None:
@@ -187,6 +191,15 @@ def try_step(
         start = done.widened or start
         tally = tally.counted(Trial(None, counts=Counts(augmented=1)))
     raise AssertionError("the last try returns.")
+
+
+def _opened(setting: Setting, stepper: AbstractStepper, t: float, state: TreeState) -> TreeState:
+    """Return the state with directions that the step would not find; as it is where ranks stay."""
+    if not setting.opening or keeps_ranks(stepper):
+        return state
+    least = LEAST_SHARE * stepper.truncation.tol * state.norm
+    field = setting.field.at(t)
+    return opened(state, field, setting.opening, least=least, workers=stepper.workers)
 
 
 def _misses(rule: RankRejection, done: Step, h: float, truncation: Truncation) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from contraction.arrays import namespace
 from contraction.errors import ConvergenceError, InputError
+from contraction.truncation import check_rank
 from integrators import control_checks as checks
 from integrators.binding import bind, dtype_for
 from integrators.control import AbstractController, Attempt, Clock, ConstantStep
@@ -19,6 +20,7 @@ from integrators.environments import root_above, upward
 from integrators.field import AbstractField
 from integrators.flow import Counts, Outcome, Row
 from integrators.frame import frame_of
+from integrators.opening import keeps_ranks
 from integrators.seeding import seeded
 from integrators.steppers.augmented import AugmentedBUG
 from integrators.steppers.base import AbstractStepper, Statistics
@@ -27,6 +29,7 @@ from tnet.network import Network
 
 Measure: TypeAlias = "Callable[[Network], Any]"
 LEAST_SHARE = 1e-6  # of the first step: shorter ones end the evolution
+OPENING = 2  # directions per bond and step that basis updates would not find
 SEEDED_RANK = 4  # of a product state, which may otherwise never move
 NOT_FROM_H = 0.1  # errors above this are never blamed on ranks: the step is simply too long
 
@@ -102,6 +105,7 @@ def begin(
     rejection: RankRejection | None = None,
     keep: Sequence[AbstractKeep] = (),
     energy: Any = None,
+    opening: int = OPENING,
     callback: Callable[[Moment], Outcome | None] | None = None,
 ) -> tuple[Evolution, Moment]:
     """Check everything, bind the generator, and return the evolution and its first moment.
@@ -115,6 +119,7 @@ def begin(
         changes: dict[str, Any] = {"measure_corner": True}
         stepper = replace(stepper, **changes)
     checks.check_measures(measure or {})
+    check_rank(opening, "opening", least=0)
     checks.check_state(state)
     if not isinstance(scaling, Scaling):
         raise InputError(f"`scaling` must be a Scaling, got {scaling!r}.")
@@ -126,7 +131,7 @@ def begin(
     bound = bind(generator, frame, start.cores[0])
     if max(start.ranks.values(), default=SEEDED_RANK) == 1:
         most = stepper.truncation.max_rank or SEEDED_RANK
-        start = seeded(start, bound, min(SEEDED_RANK, most))
+        start = seeded(start, bound, most if keeps_ranks(stepper) else min(SEEDED_RANK, most))
     norm = start.norm if any(isinstance(item, KeepNorm) for item in keep) else None
     if norm == 0.0:
         raise InputError("the state is zero; its norm cannot be kept.")
@@ -137,7 +142,7 @@ def begin(
         return after
 
     evolution = Evolution(
-        setting=Setting(bound, scaling, rejection, kept),
+        setting=Setting(bound, scaling, rejection, kept, opening),
         stepper=stepper,
         controller=controller,
         measure=dict(measure or {}),

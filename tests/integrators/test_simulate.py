@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path: Path, steps:
 @pytest.mark.parametrize(
     "more",
     [
-        'control = "pi"\ntol = 1e-2\nkeep_norm = true',
+        'control = "pi"\ntol = 1e-3\nkeep_norm = true',
         "save_at = [0.1, 0.13, 0.4]\n[stepper]\nname = 'parallel'\n[rejection]",
         "every = 3\n[stepper]\nname = 'midpoint'\n[stepper.local]\nname = 'rk4'",
         "save_every = 0.15\n[stepper]\nname = 'tdvp'\nsites = 2",
