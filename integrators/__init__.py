@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from integrators.flow import Outcome as Outcome
     from integrators.frame import Frame as Frame
     from integrators.frame import frame_of as frame_of
-    from integrators.ground import DMRG as DMRG
     from integrators.ground import Ground as Ground
     from integrators.ground import GroundOutcome as GroundOutcome
     from integrators.ground import ground_state as ground_state
+    from integrators.ground import sweeps_of as sweeps_of
+    from integrators.ground_search import Progress as Progress
+    from integrators.ground_search import Sweep as Sweep
+    from integrators.ground_settings import DMRG as DMRG
     from integrators.ground_trees import GroundTree as GroundTree
     from integrators.ground_trees import ground_tree as ground_tree
     from integrators.local_problem import AbstractLocalSolver as AbstractLocalSolver
@@ -69,7 +72,9 @@ __getattr__, __dir__, __all__ = attach(
         "integrators.field": ["AbstractField"],
         "integrators.flow": ["Flow", "Outcome"],
         "integrators.frame": ["Frame", "frame_of"],
-        "integrators.ground": ["DMRG", "Ground", "GroundOutcome", "ground_state"],
+        "integrators.ground": ["Ground", "GroundOutcome", "ground_state", "sweeps_of"],
+        "integrators.ground_search": ["Progress", "Sweep"],
+        "integrators.ground_settings": ["DMRG"],
         "integrators.ground_trees": ["GroundTree", "ground_tree"],
         "integrators.local_problem": ["AbstractLocalSolver", "LocalProblem"],
         "integrators.local_solvers": [

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+from contraction.errors import InputError
 from contraction.truncation import check_rank
-from integrators.ground import DMRG, Ground, ground_state
+from integrators.ground import Ground, ground_state
+from integrators.ground_settings import DMRG
 from tnet.network import Network
 from tnet.operators.tree_operator import TreeOperator
 
 
 def excited_states(
     operator: TreeOperator,
-    start: Network,
+    start: Network | Sequence[Network],
     count: int,
     *,
     stepper: DMRG | None = None,
@@ -22,9 +27,13 @@ def excited_states(
 
     Parameters
     ----------
-    operator, start, stepper, max_rank, tol, sweeps
-        As for `ground_state`. The start must reach all of the states: a product state in one
-        symmetry sector finds those of that sector only, a random state those of all.
+    operator, stepper, max_rank, tol, sweeps
+        As for `ground_state`.
+    start
+        One start for all states, or one for each. It must reach all of the states: a product
+        state in one symmetry sector finds those of that sector only, a random state those of
+        all. On a tree of one or two nodes one start finds one state of a degenerate level only
+        (so does every Krylov method); give as many different ones as states.
     count
         Number of states, at least one.
 
@@ -34,6 +43,11 @@ def excited_states(
         Every state is orthogonal to those before it up to rounding, since they are projected
         out of every local problem; each energy is then an upper bound in that space. States
         that were not converged spoil those after them: look at `outcome` and `variance`.
+
+    Raises
+    ------
+    InputError
+        There are fewer states than `count`, or another number of starts.
 
     Examples
     --------
@@ -46,17 +60,27 @@ def excited_states(
     [-1.616025, -0.957107]
     """
     check_rank(count, "count")
+    if (
+        isinstance(operator, TreeOperator)
+        and (states := math.prod(operator.structure.shape)) < count
+    ):
+        raise InputError(f"there are {states} states, and `count` is {count}.")
+    starts = [start] * count if isinstance(start, Network) else list(start)
+    if len(starts) != count:
+        raise InputError(
+            f"one start for all states or one for each, got {len(starts)} for {count}."
+        )
     found: list[Ground] = []
-    for _ in range(count):
+    for one in starts:
         found.append(
             ground_state(
                 operator,
-                start,
+                one,
                 stepper=stepper,
                 max_rank=max_rank,
                 tol=tol,
                 sweeps=sweeps,
-                orthogonal_to=[one.state for one in found],
+                orthogonal_to=[before.state for before in found],
             )
         )
     return tuple(found)

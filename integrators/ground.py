@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import final
 
-import numpy as np
-
 from contraction.errors import InputError, StructureError
-from contraction.truncation import Truncation, check_rank
+from contraction.truncation import check_rank
+from integrators.ground_search import Progress, Sweep, search
+from integrators.ground_settings import DMRG as DMRG
 from integrators.ground_start import finished, prepared
-from integrators.ground_sweeps import Sweeper, Swept
-from integrators.sweeping.centre import Centre
-from integrators.sweeping.saturation import saturated
+from integrators.ground_sweeps import Sweeper
 from tnet.network import Network
 from tnet.operators.tree_operator import TreeOperator
-
-MOST_STEPS = 32
-FINEST = 1e-10  # residual below which no local problem is solved
-IDLE = 1e-2  # gains below this part of what the cuts lose are not worth a sweep
 
 
 class GroundOutcome(Enum):
@@ -31,62 +26,7 @@ class GroundOutcome(Enum):
 
     CONVERGED = "the energy of a sweep differed by less than the tolerance"
     SWEEPS = "all sweeps were done before that"
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class DMRG:
-    """Variational sweeps over a tree (density matrix renormalisation group).
-
-    Parameters
-    ----------
-    sites
-        2: the two nodes of an edge at a time; ranks grow by themselves. 1: one node at a time,
-        whose basis is first given new directions of what the operator makes of it, and cut back
-        when the next node was optimised (as a basis-update and Galerkin step does). None (the
-        default): 2 on paths, 1 where a node has three bonds or more, since two such nodes
-        together are r^4 numbers.
-    steps
-        Lanczos vectors per local problem. They are doubled, up to 32, after every sweep that
-        gained more than a quarter of what the one before gained at the same ranks.
-    cutoff
-        Relative Frobenius error allowed at every cut, beside `max_rank`.
-    first_rank, growth
-        No bond may exceed `first_rank`, or `growth` times the largest rank before the sweep,
-        whichever is larger: the first sweeps are far from converged and should be cheap.
-    share
-        For `sites=1`: new directions per bond, as a share of the largest rank.
-    seed
-        Of the random sketch that finds them.
-
-    Notes
-    -----
-    White, PRB 48 (1993) 10345; Schollwoeck, Ann. Phys. 326 (2011) 96 in the language of tensor
-    trains. New directions: Hubig, McCulloch, Schollwoeck and Wolf, PRB 91 (2015) 155115, by a
-    sketch of the operator's action on two nodes (Gleis, Li and von Delft, PRL 130 (2023) 246402)
-    that never forms their product.
-    """
-
-    sites: int | None = None
-    steps: int = 4
-    cutoff: float = 1e-7
-    first_rank: int = 8
-    growth: float = 2.0
-    share: float = 0.25
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.sites not in (None, 1, 2):
-            raise InputError(
-                f"DMRG optimises `sites` = 1 or 2 nodes at a time (or None), got {self.sites!r}."
-            )
-        check_rank(self.steps, "steps", least=2)
-        check_rank(self.first_rank, "first_rank")
-        if not 1.0 <= self.growth < math.inf or not 0.0 <= self.share < math.inf:
-            raise InputError(
-                f"`growth` is at least one and `share` not negative, got {self.growth!r} and "
-                f"{self.share!r}."
-            )
+    STOPPED = "the callback ended it"
 
 
 @final
@@ -102,15 +42,17 @@ class Ground:
     state
         Of norm one, centred.
     energies
-        Energy after every sweep.
+        Energy after every sweep, those before this call included (`progress`).
     discarded
         Largest relative Frobenius error of a cut in the last sweep.
     sweeps, applications
-        Number of sweeps, and of products with effective operators.
+        Number of sweeps of this call, and of products with effective operators.
     outcome
         Whether it converged.
     seconds
         Wall time.
+    progress
+        With the state, all that is needed to go on.
     """
 
     operator: TreeOperator = field(repr=False)
@@ -122,6 +64,7 @@ class Ground:
     applications: int
     outcome: GroundOutcome
     seconds: float
+    progress: Progress = field(repr=False, default=Progress())
 
     @cached_property
     def variance(self) -> float:
@@ -143,6 +86,8 @@ def ground_state(
     tol: float = 1e-9,
     sweeps: int = 30,
     orthogonal_to: Sequence[Network] = (),
+    progress: Progress | None = None,
+    callback: Callable[[Sweep], GroundOutcome | None] | None = None,
 ) -> Ground:
     """Find the lowest eigenstate of a Hermitian operator.
 
@@ -158,15 +103,21 @@ def ground_state(
     stepper
         `DMRG()` by default.
     max_rank
-        Cap on every bond; None for none.
+        Cap on every bond; None for none. A start of larger ranks is truncated first.
     tol
-        Stop when the energy changed by less than tol * max(1, |energy|), or by less than a
-        hundredth of what the cuts lose, in a sweep during which ranks were free to reach
-        `max_rank`.
+        Stop when the energy changed by less than `tol` times the larger of |energy| and the
+        width of the spectra of local problems, or by less than a hundredth of what the cuts
+        lose, in a sweep during which ranks were free to reach `max_rank`. Relative: an operator
+        multiplied by a number is searched in the same way.
     sweeps
-        Largest number of sweeps; one leads away from the root and back.
+        Largest number of sweeps of this call; one leads away from the root and back.
     orthogonal_to
         States on the same tree whose span is projected out of every local problem.
+    progress
+        Of an earlier search whose last state is `start`: this one goes on from there.
+    callback
+        Called with a `Sweep` after every sweep (its `state` is put together only if asked for);
+        a `GroundOutcome` it returns ends the search.
 
     Returns
     -------
@@ -176,7 +127,9 @@ def ground_state(
     Raises
     ------
     InputError
-        The operator is not Hermitian, the start is zero, or no sweep is allowed.
+        The operator is no `tnet.operator` or not Hermitian, or the start is zero.
+    RankError
+        `max_rank` or `sweeps` is no whole number above zero.
     StructureError
         Operator, start and known states are not on one tree.
     NonFiniteError
@@ -199,97 +152,80 @@ def ground_state(
     >>> round(found.energy, 9), found.outcome.name
     (-1.616025404, 'CONVERGED')
     """
-    stepper = DMRG() if stepper is None else stepper
-    _check(operator, start, max_rank, tol, sweeps, orthogonal_to)
     began = time.monotonic()
-    centre, known = prepared(operator, start, orthogonal_to, max_rank)
-    sweeper = Sweeper(centre, known, stepper.steps)
-    rng = np.random.default_rng(stepper.seed)
-    energies: list[float] = []
-    before: int | None = 0
-    used, done = 0, Swept(0.0, 0)
-    outcome = GroundOutcome.SWEEPS
-    for _ in range(sweeps):
-        cap = _cap(centre, stepper, max_rank)
-        sweeper.tol = _local_tol(energies, tol)
-        done = _sweep(sweeper, stepper, cap, rng)
-        used += done.applications
-        energies.append(sweeper.energy())
-        if cap == before and _is_over(energies, sweeper.tol, done.discarded, tol):
-            outcome = GroundOutcome.CONVERGED
+    check_rank(sweeps, "sweeps")
+    outcome, used, count = GroundOutcome.SWEEPS, 0, 0
+    found = sweeps_of(
+        operator,
+        start,
+        stepper=stepper,
+        max_rank=max_rank,
+        tol=tol,
+        orthogonal_to=orthogonal_to,
+        progress=progress,
+    )
+    for last in itertools.islice(found, sweeps):
+        count, used = count + 1, used + last.applications
+        asked = callback(last) if callback else None
+        if last.converged or isinstance(asked, GroundOutcome):
+            outcome = asked or GroundOutcome.CONVERGED
             break
-        if cap == before and _is_slow(energies):
-            sweeper.steps = min(2 * sweeper.steps, MOST_STEPS)
-        before = cap if cap is None or cap == max_rank or _widest(centre) < cap else 0
     return Ground(
         operator=operator,
-        energy=energies[-1],
-        state=finished(centre, start),
-        energies=tuple(energies),
-        discarded=done.discarded,
-        sweeps=len(energies),
+        energy=last.energy,
+        state=last.state,
+        energies=last.progress.energies,
+        discarded=last.discarded,
+        sweeps=count,
         applications=used,
         outcome=outcome,
         seconds=time.monotonic() - began,
+        progress=last.progress,
     )
 
 
-def _sweep(sweeper: Sweeper, stepper: DMRG, cap: int | None, rng: np.random.Generator) -> Swept:
-    rule = Truncation(tol=stepper.cutoff, max_rank=cap)
-    skipped = saturated(sweeper.centre)
-    if len(skipped) == len(sweeper.centre.tree.pre_order) - 1:
-        return sweeper.root()
-    if (stepper.sites or _sites(sweeper.centre)) == 2:
-        return sweeper.pairs(rule, skipped)
-    return sweeper.singles(rule, stepper.share, rng, skipped)
+def sweeps_of(
+    operator: TreeOperator,
+    start: Network,
+    *,
+    stepper: DMRG | None = None,
+    max_rank: int | None = 64,
+    tol: float = 1e-9,
+    orthogonal_to: Sequence[Network] = (),
+    progress: Progress | None = None,
+) -> Iterator[Sweep]:
+    """Search as `ground_state` does, sweep by sweep, until it has converged.
 
+    For those who keep their own records between sweeps: `Sweep.state` and `Sweep.progress` are
+    all there is to remember. The next sweep is done when it is asked for.
 
-def _sites(centre: Centre) -> int:
-    """Return 2 for a path, else 1."""
-    tree = centre.tree
-    return 2 if all(len(tree.children[node]) < 2 for node in tree.pre_order) else 1
+    Parameters
+    ----------
+    operator, start, stepper, max_rank, tol, orthogonal_to, progress
+        As for `ground_state`, which see for the errors raised, before any sweep.
 
+    Returns
+    -------
+    iterator of Sweep
+        Ends after the first one that `converged`.
 
-def _ranks(centre: Centre) -> dict[str, int]:
-    found = {}
-    for node in centre.tree.pre_order[1:]:
-        leg = centre.tree.bond[node]
-        axis = centre.sight.axes[node].index(leg)
-        found[leg] = int(centre.arrays[node].shape[axis])
-    return found
-
-
-def _widest(centre: Centre) -> int:
-    return max(_ranks(centre).values(), default=1)
-
-
-def _cap(centre: Centre, stepper: DMRG, max_rank: int | None) -> int | None:
-    """Return the cap of this sweep; the last one that counts is `max_rank` itself."""
-    free = max(stepper.first_rank, math.ceil(stepper.growth * _widest(centre)))
-    return free if max_rank is None else min(free, max_rank)
-
-
-def _is_over(energies: Sequence[float], local: float, discarded: float, tol: float) -> bool:
-    """Tell whether the last sweep changed nothing, and solved its local problems well enough."""
-    if len(energies) < 2 or local > 0.1 * math.sqrt(tol) + FINEST:
-        return False
-    allowed = max(tol, IDLE * discarded**2) * max(1.0, abs(energies[-1]))
-    return abs(energies[-1] - energies[-2]) <= allowed
-
-
-def _is_slow(energies: Sequence[float]) -> bool:
-    """Tell whether the last sweep gained more than a quarter of what the one before gained."""
-    if len(energies) < 3:
-        return False
-    return abs(energies[-1] - energies[-2]) > 0.25 * abs(energies[-2] - energies[-3])
-
-
-def _local_tol(energies: Sequence[float], tol: float) -> float:
-    """Residual at which a local problem is solved: its square is the error of the energy."""
-    if len(energies) < 2:
-        return 1e-4
-    change = abs(energies[-1] - energies[-2])
-    return min(1e-4, max(1e-2 * math.sqrt(max(change, tol)), FINEST))
+    Examples
+    --------
+    >>> import tnet
+    >>> tree = tnet.tensor_train({"a": 2, "b": 2, "c": 2})
+    >>> h = tnet.operator(tree, [(1.0, {"a": "x", "b": "x"}), (0.5, {"b": "z", "c": "z"})])
+    >>> start = tnet.product_state(tree, {m: [1.0, 0.4] for m in "abc"})
+    >>> first = next(sweeps_of(h, start))
+    >>> *_, last = sweeps_of(h, first.state, progress=first.progress)
+    >>> round(last.energy, 9), len(last.progress.energies) > 2
+    (-1.118033989, True)
+    """
+    stepper = DMRG() if stepper is None else stepper
+    _check(operator, start, max_rank, tol, orthogonal_to)
+    centre, known = prepared(operator, start, orthogonal_to, max_rank)
+    finish = partial(finished, axes=centre.sight.axes, root=centre.tree.root, start=start)
+    sweeper = Sweeper(centre, known, stepper.steps)
+    return search(sweeper, stepper, max_rank, tol, progress or Progress(), finish)
 
 
 def _check(
@@ -297,14 +233,19 @@ def _check(
     start: Network,
     max_rank: int | None,
     tol: float,
-    sweeps: int,
     others: Sequence[Network],
 ) -> None:
+    if not isinstance(operator, TreeOperator):
+        raise InputError(
+            f"the operator is a tnet.operator(tree, terms), got {type(operator).__name__}."
+        )
+    for net in (start, *others):
+        if not isinstance(net, Network):
+            raise InputError(f"states are networks on a tree, got {type(net).__name__}.")
     if not operator.hermitian:
         raise InputError("the operator is not Hermitian, so it has no ground state.")
     if max_rank is not None:
         check_rank(max_rank, "max_rank")
-    check_rank(sweeps, "sweeps")
     if not 0.0 <= tol < math.inf:
         raise InputError(f"`tol` is a finite number >= 0, got {tol!r}.")
     mine = start.structure

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contraction import arrays as arrays_
-from contraction.elementary import norm as norm_of
+from contraction.elementary import times_power
 from contraction.errors import InputError
 from integrators.binding import bind, dtype_for
 from integrators.frame import frame_of
+from integrators.norms import frobenius
 from integrators.seeding import seeded
 from integrators.sweeping.centre import Centre
 from integrators.sweeping.overlaps import Overlaps
@@ -27,6 +29,7 @@ from tnet._axes import contiguous
 from tnet.gauge import orthogonalize
 from tnet.network import Network
 from tnet.operators.tree_operator import TreeOperator
+from tnet.rounding import truncate
 from tnet.structure import Structure
 from tnet.trees import RootedTree, rooted
 
@@ -42,8 +45,9 @@ def prepared(
         if other.dtype.startswith("complex") and not kind.startswith("complex"):
             kind = {"float32": "complex64", "float64": "complex128"}[kind]
     root = deepest_leaf(rooted(start.structure, start.structure.node_names[0]))
-    net = orthogonalize(start.to(dtype=kind) if start.dtype != kind else start, root)
-    if norm_of(net[root].reshape(-1)) == 0.0:
+    net = start.to(dtype=kind) if start.dtype != kind else start
+    net = orthogonalize(_lowered(net, max_rank), root)
+    if not frobenius(net[root]):
         raise InputError(
             "the start is the zero state; any other, such as a product state, will do."
         )
@@ -53,11 +57,42 @@ def prepared(
     axes = tuple((node, _axes(tree, node)) for node in tree.pre_order)
     sight = sight_of(operator, axes, net.namespace, net.device, kind)
     centre = Centre(sight, _turned(net, dict(axes)), tree)
-    centre.arrays[root] = centre.arrays[root] * (1.0 / norm_of(centre.arrays[root].reshape(-1)))
+    centre.arrays[root] = _unit(centre.arrays[root])
+    beside = {"namespace": net.namespace, "device": net.device, "dtype": kind}
     known = [
-        Overlaps(_turned(shortened(other.to(dtype=kind)), dict(axes)), centre) for other in others
+        Overlaps(_turned(shortened(other.to(**beside)), dict(axes)), centre) for other in others
     ]
     return centre, known
+
+
+def _unit(x: Any) -> Any:
+    """Return an array of norm one; one that is so up to rounding is left as it is."""
+    size = frobenius(x)
+    if abs(size - 1.0) <= 16.0 * arrays_.eps(x):
+        return x
+    e = math.frexp(size)[1]
+    return times_power(x, -e) * (1.0 / math.ldexp(size, -e))
+
+
+def _lowered(net: Network, max_rank: int | None) -> Network:
+    """Return a state within `max_rank`, and no bond wider than what is on either side of it."""
+    tree = rooted(net.structure, net.structure.node_names[0])
+    states: dict[str, int] = {}
+    for node in tree.post_order:
+        modes = (net.structure.size[x] for x in tree.structure.legs[node] if x in _modes(net))
+        states[node] = math.prod(modes) * math.prod(states[c] for c in tree.children[node])
+    caps = {}
+    for node in tree.pre_order[1:]:
+        bond = tree.bond[node]
+        sides = min(states[node], states[tree.root] // states[node])
+        cap = sides if max_rank is None else min(sides, max_rank)
+        if net.ranks[bond] > cap:
+            caps[bond] = cap
+    return truncate(net, caps) if caps else net
+
+
+def _modes(net: Network) -> frozenset[str]:
+    return frozenset(net.structure.modes)
 
 
 def _opened(operator: TreeOperator, net: Network, root: str, max_rank: int | None) -> Network:
@@ -89,15 +124,17 @@ def _turned(net: Network, axes: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     return found
 
 
-def finished(centre: Centre, start: Network) -> Network:
-    """Return the state on the graph of the start, with its arrays in that axis order."""
-    xp = centre.sight.xp
+def finished(
+    held: Mapping[str, Any], *, axes: Mapping[str, tuple[str, ...]], root: str, start: Network
+) -> Network:
+    """Return the arrays of a centre at its root on the graph of the start, in its axis order."""
+    xp = arrays_.namespace(held[root])
     legs_of = shorter(start.structure.legs, passages(start.structure))
     arrays, sizes = dict[str, Any](), dict[str, int]()
     for node, legs in legs_of.items():
-        mine = centre.sight.axes[node]
-        x = xp.permute_dims(centre.arrays[node], tuple(mine.index(leg) for leg in legs))
+        mine = axes[node]
+        x = xp.permute_dims(held[node], tuple(mine.index(leg) for leg in legs))
         arrays[node] = contiguous(x)
         sizes |= dict(zip(legs, (int(n) for n in x.shape), strict=True))
     turned = Structure(legs_of, sizes, start.structure.modes)
-    return lengthened(Network(turned, arrays, centre.tree.root), start.structure)
+    return lengthened(Network(turned, arrays, root), start.structure)

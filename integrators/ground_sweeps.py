@@ -50,7 +50,7 @@ class Sweeper:
 
     def __init__(self, centre: Centre, others: Sequence[Overlaps], steps: int) -> None:
         self.centre, self.others, self.steps = centre, others, steps
-        self.tol = 1e-12
+        self.tol, self.width = 1e-12, 0.0  # of residuals, relative to the width of spectra
         self._worst, self._used = 0.0, 0
 
     def pairs(self, truncation: Truncation, skipped: Collection[str] = ()) -> Swept:
@@ -127,8 +127,9 @@ class Sweeper:
         x = start.reshape(-1)
         if known:
             apply, x = _projected(apply, x, known, self.centre.sight.xp)
-        found = lowest(apply, x, steps=self.steps, tol=self.tol)
+        found = lowest(apply, x, steps=self.steps, tol=self.tol * self.width)
         self._used += found.applications
+        self.width = max(self.width, found.width)
         return found.vector.reshape(start.shape)
 
     def _single(self, node: str, leg: str) -> None:

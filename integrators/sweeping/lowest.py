@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contraction.arrays import namespace
+from contraction.arrays import eps, namespace
 from contraction.errors import NonFiniteError
 
 
@@ -23,6 +23,8 @@ class Lowest(NamedTuple):
         Its Ritz vector, of norm one.
     residual
         ||A x - value x||.
+    width
+        Largest Ritz value minus smallest: how far apart eigenvalues are, from below.
     applications
         How often the operator was applied.
     """
@@ -30,6 +32,7 @@ class Lowest(NamedTuple):
     value: float
     vector: Any
     residual: float
+    width: float
     applications: int
 
 
@@ -68,21 +71,21 @@ def lowest(
     >>> round(found.value, 12), found.applications
     (1.0, 3)
     """
-    used = 0
+    used, width = 0, 0.0
     xp = namespace(start)
     x = start / _norm(start, xp)
     while True:
         found = _run(apply, x, steps, tol, xp)
-        used += found.applications
+        used, width = used + found.applications, max(width, found.width)
         if found.residual <= tol or restarts == 0 or found.applications < 2:
-            return found._replace(applications=used)
+            return found._replace(width=width, applications=used)
         restarts -= 1
         x = found.vector
 
 
 def _run(apply: Callable[[Any], Any], x: Any, steps: int, tol: float, xp: Any) -> Lowest:
     basis, alphas, betas = [x], list[float](), list[float]()
-    count = min(steps, int(x.shape[0]))
+    count, precision = min(steps, int(x.shape[0])), eps(x)
     while True:
         w = apply(basis[-1])
         alpha = float(xp.real(_dot(basis[-1], w, xp)))
@@ -95,24 +98,26 @@ def _run(apply: Callable[[Any], Any], x: Any, steps: int, tol: float, xp: Any) -
         for v in basis[:-2]:
             w = w - _dot(v, w, xp) * v
         beta = _norm(w, xp)
-        value, s = _ritz(alphas, betas)
+        values, s = _ritz(alphas, betas)
         residual = beta * abs(float(s[-1]))
-        scale = max(abs(alphas[0]), 1.0)
-        if len(alphas) >= count or residual <= tol or beta <= 1e-14 * scale:
+        least = 50.0 * precision * max(map(abs, (*alphas, *betas)))  # below it is rounding alone
+        if len(alphas) >= count or residual <= tol or beta <= least:
             vector = float(s[0]) * basis[0]
             for factor, v in zip(s[1:], basis[1:], strict=True):
                 vector = vector + float(factor) * v
-            return Lowest(value, vector / _norm(vector, xp), residual, len(alphas))
+            width = float(values[-1] - values[0])
+            vector = vector / _norm(vector, xp)
+            return Lowest(float(values[0]), vector, residual, width, len(alphas))
         betas.append(beta)
         basis.append(w / beta)
 
 
-def _ritz(alphas: list[float], betas: list[float]) -> tuple[float, Any]:
+def _ritz(alphas: list[float], betas: list[float]) -> tuple[Any, Any]:
     if len(alphas) == 1:
-        return alphas[0], np.ones(1)
+        return np.array(alphas), np.ones(1)
     T = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
     values, vectors = np.linalg.eigh(T)
-    return float(values[0]), vectors[:, 0]
+    return values, vectors[:, 0]
 
 
 def _dot(a: Any, b: Any, xp: Any) -> Any:

@@ -109,7 +109,7 @@ class Program:
 
     def _run(self, branch: _Branch, x: Any, out: list[Any]) -> None:
         for k, weight in branch.constants:
-            _add(out, k, weight * x.reshape(-1))
+            _add(out, k, _number(weight) * x.reshape(-1))
         for slot, k, matrix in branch.singles:
             _add(out, k, _one(matrix, x, slot, self._xp))
         for slot, stack, taken, finals, deeper in branch.stems:
@@ -120,7 +120,7 @@ class Program:
             for row, follow in deeper:
                 self._run(follow, rows[row], out)
             for t in taken:
-                _add(out, t.output, t.weight * rows[t.row])
+                _add(out, t.output, _number(t.weight) * rows[t.row])
 
     def _rows(self, rows: Any, wanted: tuple[int, ...]) -> Any:
         return self._xp.stack([rows[k] for k in wanted])
@@ -135,11 +135,12 @@ def _add(out: list[Any], k: int, y: Any) -> None:
 
 
 def _like(values: Any, elements: Any, xp: Namespace) -> Any:
-    """Return host numbers beside `elements`."""
-    if isinstance(elements, np.ndarray):
-        return values
+    """Return host numbers beside `elements`, in their dtype."""
     if np.iscomplexobj(values) and not values.imag.any():
         values = values.real
+    if isinstance(elements, np.ndarray):
+        kind = np.result_type(elements, np.complex64) if np.iscomplexobj(values) else None
+        return values.astype(kind or elements.real.dtype, copy=False)
     return xp.asarray(values, dtype=elements.dtype, device=elements.device)
 
 
@@ -157,7 +158,9 @@ def _sum(elements: Any, chosen: Sequence[int], weights: Any) -> Any:
 
 
 def _number(weight: Any) -> Number:
-    return weight.real if isinstance(weight, complex) and weight.imag == 0.0 else weight
+    """Return a Python number, which leaves the dtype of arrays alone; real if it can be."""
+    value = complex(weight)
+    return value if value.imag else value.real
 
 
 def _pick(elements: Any, chosen: Sequence[int]) -> Any:
