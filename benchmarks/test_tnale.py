@@ -4,13 +4,16 @@ pytest benchmarks/test_tnale.py -s --benchmark-only -o addopts="--import-mode=im
 
 The goal of a run is a structure with no more parameters than the planted one and a squared
 error below 1e-4 (the objective is params/dense + 200 * squared error). The ring of order six
-that is published with TnALE is read from the folder that TNET_REFERENCE_DATA names.
+that is published with TnALE is read from the folder that TNET_REFERENCE_DATA names. Rings of order
+four with at least as many parameters as the data have entries (105 on 81, say) are left out:
+the data themselves are smaller, so there is nothing to be found.
 
 The published way answers the same method: every structure that is asked for is fitted from
 random starts, with no cache and no bound. One evaluation of the published code, 2 x 10,000 steps
 of Adam, takes about 8 seconds; that figure is stated here, not measured.
 """
 
+import itertools
 import math
 import os
 import statistics
@@ -61,6 +64,15 @@ def ring(order: int, seed: int) -> tuple[np.ndarray, int]:
     s = tnet.tensor_ring(modes, ranks).permuted([f"x{k}" for k in range(order)])
     net = tnet.Network(s, {n: rng.standard_normal(s.node_shape(n)) for n in s.node_names})
     return np.asarray(net.to_dense()), charged(s).num_params
+
+
+def sensible_rings() -> list[tuple[int, int]]:
+    """Order and seed of 20 rings with fewer parameters than the data have entries."""
+    found = []
+    for order, count in ((4, 7), (6, 7), (8, 6)):
+        seeds = (seed for seed in itertools.count() if ring(order, seed)[1] < 3**order)
+        found += [(order, seed) for seed in itertools.islice(seeds, count)]
+    return found
 
 
 def good(params: int, error: float, truth: int) -> bool:
@@ -154,7 +166,7 @@ def check(runs: list[Found]) -> None:
 
 
 def test_synthetic_rings(benchmark) -> None:
-    cases = [((4, 6, 8)[seed % 3], seed) for seed in range(20)]
+    cases = sensible_rings()
 
     def all_of_them() -> list[Found]:
         return [ours(*ring(order, seed), 1000 + seed) for order, seed in cases]

@@ -11,9 +11,10 @@ from contraction.errors import InputError
 from contraction.truncation import check_rank
 from structure_search.canonical import canonical_key
 from structure_search.methods.base import AbstractMethod, Answer, Problem, Proposal, Proposals
-from structure_search.methods.cut_rank_graphs import Budget, graphs
+from structure_search.methods.cut_rank_graphs import Budget, Graph, graphs
 from structure_search.methods.cut_rank_levels import (
     levels,
+    noise_is_hidden,
     smallest_allowed,
     too_narrow,
     tree_leaving,
@@ -33,6 +34,7 @@ PARTS = 8  # searches for graphs that share the boxes: none may take them all
 HUB_FITS = 2  # of graphs with one more node, where one without it explains the data
 HOPEFUL = (0.9, 0.7, 0.5)  # shares of the tolerance that each bond of a tree leaves out
 NEAR = 0.05  # a fit that came so near may only have been slow
+NOT_MUCH = 1.25  # times the parameters of a graph that a tree may have to come before it
 LONG = 20  # times the sweeps that it gets then
 AGAIN = 4  # times the starts of a fit that missed, though its graph agrees with all cuts
 FEW_BOXES = 4000  # where the data are not known to have narrow cuts
@@ -182,20 +184,23 @@ class _Run:
         """Yield graphs level by level, until one is found that agrees with the cuts."""
         problem = self._problem
         first, *others = levels(problem.spectra, problem.modes, self._tol)
+        hidden = noise_is_hidden(problem.spectra, problem.modes, self._tol)
         allowed = range(self._method.slack + 1)
         # the level that the data show comes first: where noise is counted, many graphs agree
         rungs = [(first, slack) for slack in allowed]
         rungs += [(ranks, slack) for slack in allowed for ranks in others]
+        explained = False
         for ranks, slack in rungs:
             if self._left <= 0.0:
                 break
+            if explained and (slack or not hidden):
+                continue  # where no cut shows the noise, small values may be signal: look lower
             yield from self._level(ranks, 0, slack)
             agrees = self._agrees(ranks, slack)
             if agrees or (ranks is first and not slack):
                 for hubs in range(1, self._method.most_hubs + 1):
                     yield from self._level(ranks, hubs, slack)
-            if agrees or self._agrees(ranks, slack):
-                break
+            explained = explained or agrees or self._agrees(ranks, slack)
         return self._best
 
     def _agrees(self, ranks: CutRanks, slack: int) -> bool:
@@ -211,23 +216,30 @@ class _Run:
         found = graphs(ranks.exact, hubs=hubs, cap=cap, slack=slack, budget=budget) if small else ()
         agreed = self._agrees(ranks, slack)
         tries = HUB_FITS if hubs and agreed else self._method.fits
+        missed: list[Answer] = []
         for number, graph in zip(range(tries), found, strict=False):
             label = f"cuts, hubs {hubs}, slack {slack}"
-            if tree is not None and not self._affords(graph.structure, self._method.restarts):
-                yield from self._smaller(tree, "tree of cuts")  # the fit may take long
+            if tree is not None and self._tree_first(tree, graph, number):
+                yield from self._smaller(tree, "tree of cuts")
             if not self._affords(graph.structure, 1):
                 break
             answer = yield from self._try(graph.structure, label)
-            if answer.error > self._tol and not number and tree is not None:
-                yield from self._smaller(tree, "tree of cuts")  # cheap, and mostly certain
-            if answer.error > self._tol and not (slack or agreed):
-                # it agrees with every cut, and nothing smaller is known to: worth more
-                answer = yield from self._again(answer, more=not number)
             if answer.error <= self._tol:
                 break
+            missed.append(answer)
         if tree is not None and violated(tree, ranks) <= slack:
             yield from self._smaller(tree, "tree of cuts")
+        if not (slack or agreed):  # they agree with every cut: worth more, once others are known
+            for number, answer in enumerate(missed):
+                if answer.evaluation.num_params <= self._cap():
+                    yield from self._again(answer, more=not number)
         return self._best
+
+    def _tree_first(self, tree: Structure, graph: Graph, number: int) -> bool:
+        """Tell whether a tree, cheap and mostly certain, comes before the fit of a graph."""
+        if number:  # the first one missed: the tree may well be what was planted
+            return tree.num_params <= NOT_MUCH * graph.num_params
+        return not self._affords(graph.structure, self._method.restarts)
 
     def _smaller(self, structure: Structure, label: str) -> Stage:
         """Yield a structure, if it is smaller than the best."""

@@ -37,6 +37,7 @@ ALL_SIDES_UP_TO = TREES_UP_TO
 WIDEST_NEXT = 256  # the same for cuts next to narrow ones
 WIDEST_SAMPLE = 128  # rows of the cuts that are looked at where there are too many for all
 NO_LIMIT = 2**40
+HIDDEN = 3.0  # times the tolerance: an estimate of the noise above that is one of the signal
 
 
 def noise_of(spectra: CutSpectra, modes: Mapping[str, int], sides: Sequence[int]) -> float:
@@ -56,6 +57,12 @@ def noise_of(spectra: CutSpectra, modes: Mapping[str, int], sides: Sequence[int]
         if gap >= 1.0:
             found = min(found, float(values[-1]) * math.sqrt(total) / gap)
     return max(found, least_noise(spectra))
+
+
+def noise_is_hidden(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> bool:
+    """Tell whether no cut shows how small the noise is: the signal fills all oblong ones."""
+    most = max(tol, least_noise(spectra))
+    return noise_of(spectra, modes, sides_to_look_at(modes)) > HIDDEN * most
 
 
 def least_noise(spectra: CutSpectra) -> float:
@@ -80,13 +87,17 @@ def sides_to_look_at(modes: Mapping[str, int]) -> list[int]:
 def levels(spectra: CutSpectra, modes: Mapping[str, int], tol: float) -> Iterator[CutRanks]:
     """Yield the ranks of the cuts at ever lower levels of noise, each set once.
 
-    First at the level that the data show, then at shares of the tolerance.
+    First at the level that the data show, then at shares of the tolerance; where the data show
+    none, at last down to their rounding: small singular values may then be signal as well.
     """
     sides = sides_to_look_at(modes)
     seen: list[Mapping[int, int]] = []
     floor = least_noise(spectra)
     shown = min(noise_of(spectra, modes, sides), max(tol, floor))
-    for noise in [shown, *(max(part * tol, floor) for part in LEVELS)]:
+    lower = [max(part * tol, floor) for part in LEVELS]
+    if noise_is_hidden(spectra, modes, tol):
+        lower.append(floor)
+    for noise in [shown, *lower]:
         ranks = cut_ranks(spectra, modes, sides, tol=tol, noise=noise)
         if ranks.most not in seen:
             seen.append(ranks.most)
@@ -219,10 +230,10 @@ def cut_rank_start(
     """Return a structure to begin from, without a fit.
 
     The smallest graph whose minimum cuts equal the ranks of the data, at the highest level of
-    noise at which there is one. That assumes that the data are a generic network plus white
-    noise. Where no graph does so, the smallest tree whose direct factorisation is within `tol`
-    (certain; up to eight modes), else the smallest graph that the ranks allow, which need not
-    reach `tol`.
+    noise at which there is one (at any level, where no cut shows the noise). That assumes that
+    the data are a generic network plus white noise. Where no graph does so, the smallest tree
+    whose direct factorisation is within `tol` (certain; up to eight modes), else the smallest
+    graph that the ranks allow, which need not reach `tol`.
 
     Parameters
     ----------
@@ -249,17 +260,19 @@ def cut_rank_start(
     budget = Budget(boxes)
     sure = tree_within(spectra, modes, tol)
     most = math.prod(modes.values()) if sure is None else sure.num_params
+    hidden, best = noise_is_hidden(spectra, modes, tol), None
     for ranks in levels(spectra, modes, tol):
         tree = tree_of(spectra, ranks)
         if tree is not None and (tree.num_params > most or violated(tree, ranks)):
             tree = None
         cap = most if tree is None else tree.num_params - 1
         found = next(graphs(ranks.exact, hubs=0, cap=cap, slack=0, budget=budget), None)
-        if found is not None:
-            return found.structure
-        if tree is not None:
-            return tree
-    return sure or smallest_allowed(spectra, modes, tol, boxes=boxes)
+        agrees = tree if found is None else found.structure
+        if agrees is not None:
+            best, most = agrees, agrees.num_params - 1
+            if not hidden:
+                break
+    return best or sure or smallest_allowed(spectra, modes, tol, boxes=boxes)
 
 
 def smallest_allowed(

@@ -398,3 +398,33 @@ def test_certain_ranks_only() -> None:
     assert tree is not None
     assert tree.num_params == PLANTED["train"].num_params
     assert violated(tree, ranks) == 0
+
+
+def weak_ring() -> tuple[np.ndarray, int]:
+    """A ring some of whose singular values lie next to 1e-4 of the norm."""
+    rng = np.random.default_rng(7)
+    ranks = [int(r) for r in rng.integers(1, 5, size=6)]
+    modes = {f"x{k}": 3 for k in rng.permutation(6)}
+    ring = tnet.tensor_ring(modes, ranks).permuted([f"x{k}" for k in range(6)])
+    arrays = {n: rng.standard_normal(ring.node_shape(n)) for n in ring.node_names}
+    return np.asarray(tnet.contract(tnet.Network(ring, arrays), ring.modes)), ring.num_params
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-4, 1e-6])
+def test_signal_below_the_tolerance_is_not_taken_for_noise(tol: float) -> None:
+    """No cut shows the noise, and a large tree agrees with ranks that are counted too low."""
+    x, truth = weak_ring()
+    goal = RelativeError(tol=tol)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    assert found.best.num_params <= truth
+    assert found.best.error <= tol
+    modes = {f"x{k}": 3 for k in range(6)}
+    assert cut_rank_start(spectra_of(x, modes), modes, tol).num_params <= truth
+
+
+def test_graphs_that_miss_get_more_starts_after_the_others() -> None:
+    x, truth = weak_ring()
+    goal = RelativeError(tol=1e-6)
+    found = search(x, method=CutRank(), objective=goal, rng=np.random.default_rng(0))
+    hits = [e.num_params <= truth and e.error <= 1e-6 for e in found.trace]
+    assert True in hits[:3]
