@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from integrators.models.transport_models import line_source as line_source
     from integrators.models.transport_models import plane_source as plane_source
     from integrators.models.uncertainty import Spread as Spread
+    from integrators.models.uncertainty import collocated as collocated
     from integrators.models.uncertainty import density_spread as density_spread
 
 __getattr__, __dir__, __all__ = attach(
@@ -51,6 +52,6 @@ __getattr__, __dir__, __all__ = attach(
             "line_source",
             "plane_source",
         ],
-        "integrators.models.uncertainty": ["Spread", "density_spread"],
+        "integrators.models.uncertainty": ["Spread", "collocated", "density_spread"],
     },
 )

@@ -26,14 +26,15 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Transport:
-    """A transport problem: what drives it, the tree of the papers, the start, the grids.
+    """A transport problem: what drives it, a tree, the start, the grids.
 
     Attributes
     ----------
     model
         The right-hand side as a sum of products: du/dt = sum of its terms.
     tree
-        ((x, angle), (xi, eta)): the space and angle in one subtree, the parameters in another.
+        ((x, angle), (xi, eta)) with a leaf for each: space and angle in one subtree, the
+        parameters in another.
     start
         Site -> its vector of the product start, for `tnet.product_state`.
     grid
@@ -41,7 +42,10 @@ class Transport:
     nodes, weights
         Nodes of xi and of eta, and their weights (which sum to 1).
     cell
-        Side of a cell: dt of about `0.1 * cell` is stable with explicit local solvers.
+        Side of a cell: steps of `0.1 * cell` are stable with explicit local solvers, those of
+        `cell / 2` too where all cross sections are below 1 / `cell`.
+    unit
+        The density, all directions together, is `unit` times the first moment.
     """
 
     model: Model
@@ -51,6 +55,7 @@ class Transport:
     nodes: Vector
     weights: Vector
     cell: float
+    unit: float = 1.0
 
 
 def plane_source(
@@ -135,7 +140,8 @@ def line_source(
     degree
         Degree of the spherical harmonics: (degree + 1)^2 moments.
     nodes, half_width, absorption, scattering, spread, source_width
-        As in `plane_source`; the start is a Gaussian of variance 2 source_width^2.
+        As in `plane_source`; the start is isotropic, a Gaussian of variance 2 source_width^2
+        and mass 1, and 1e-4 where that is less.
 
     Returns
     -------
@@ -158,8 +164,8 @@ def line_source(
     terms += _collisions(sites, absorption, (0.0, spread[1]), scattering, (spread[0], 0.0))
     squares = np.sum(grid**2, axis=1)
     beam = np.exp(-squares / (4 * source_width**2)) / (4 * np.pi * source_width**2)
-    start = np.maximum(1e-4, beam) / np.sqrt(4 * np.pi)
-    return _problem(sites, terms, {"x": start}, grid, dx)
+    start = np.maximum(1e-4, beam) / _SPHERE
+    return _problem(sites, terms, {"x": start}, grid, dx, unit=_SPHERE)
 
 
 def lattice(
@@ -184,8 +190,10 @@ def lattice(
         Number of cells a side.
     degree, nodes
         As in `line_source`.
-    scattering, absorption, source, spread
-        Cross sections per length, strength of the source.
+    scattering, absorption, spread
+        Cross sections, per length.
+    source
+        What the source adds to the density per unit of time.
 
     Raises
     ------
@@ -207,9 +215,11 @@ def lattice(
     dark = np.array([tuple(square) in _ABSORBERS for square in squares.tolist()])
     inside = np.all(squares == 3, axis=1)
     terms += _lattice_terms(sites, dark, inside, scattering, absorption, spread)
-    return _problem(sites, terms, {"x": np.append(np.zeros(len(grid)), source)}, grid, dx)
+    start = {"x": np.append(np.zeros(len(grid)), source)}
+    return _problem(sites, terms, start, grid, dx, unit=_SPHERE)
 
 
+_SPHERE = float(np.sqrt(4 * np.pi))  # density over the first spherical harmonic's coefficient
 _LARGE, _THIN = 64, 0.1  # a dense product of fewer rows, or of more entries, is as fast
 _ABSORBERS = frozenset(
     {(1, 1), (3, 1), (5, 1), (2, 2), (4, 2), (1, 3), (5, 3), (2, 4), (4, 4), (1, 5), (5, 5)}
@@ -227,7 +237,7 @@ def _lattice_terms(
     import scipy.sparse as sp
 
     first = np.zeros((sites["angle"],) * 2)
-    first[0, 0] = np.sqrt(4 * np.pi)
+    first[0, 0] = 1 / _SPHERE
     feed = sp.csr_matrix(
         (np.ones(inside.sum()), (np.flatnonzero(inside), np.full(inside.sum(), len(dark)))),
         shape=(len(dark) + 1,) * 2,
@@ -294,6 +304,8 @@ def _problem(
     start: Mapping[str, Vector],
     grid: Vector,
     dx: float,
+    *,
+    unit: float = 1.0,
 ) -> Transport:
     nodes, weights = _nodes(sites["xi"])
     isotropic = np.zeros(sites["angle"])
@@ -307,6 +319,7 @@ def _problem(
         nodes=nodes,
         weights=weights,
         cell=dx,
+        unit=unit,
     )
 
 

@@ -1,20 +1,23 @@
-"""Mean and variance of a transport problem's density over its uncertain parameters."""
+"""Uncertain transport: mean and variance of the density, and one pair of parameters alone."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import contraction
 from contraction import arrays as arrays_
+from integrators.models.model import Model
 from integrators.models.transport_models import Transport
 from tnet.evaluation import select
 from tnet.network import Network
+from tnet.operators.terms import Term
 
 
 class Spread(NamedTuple):
-    """Mean and variance of the density (the first moment in angle), by cell."""
+    """Mean and variance of the density (all directions together), by cell."""
 
     mean: np.ndarray[Any, np.dtype[np.float64]]
     variance: np.ndarray[Any, np.dtype[np.float64]]
@@ -64,8 +67,42 @@ def density_spread(problem: Transport, state: Network) -> Spread:
     twin = {bond: f"{bond}'" for bond in density.structure.bonds}
     other = [(x, [twin.get(leg, leg) for leg in legs]) for x, legs in layer]
     square = _einsum([*layer, *other], ["x"])
-    cells = len(problem.grid)
-    return Spread(mean[:cells], (square - mean**2)[:cells])
+    cells, unit = len(problem.grid), problem.unit
+    return Spread(unit * mean[:cells], unit**2 * (square - mean**2)[:cells])
+
+
+def collocated(problem: Transport, xi: int, eta: int) -> Model:
+    """Return the problem for one pair of known parameters: what collocation would solve.
+
+    Parameters
+    ----------
+    problem
+        With uncertain parameters.
+    xi, eta
+        Numbers of the nodes, from 0 on.
+
+    Returns
+    -------
+    Model
+        Sites x and angle. The array of the state at those nodes, divided by the square roots of
+        their weights, solves it.
+
+    Examples
+    --------
+    >>> from integrators.models import plane_source
+    >>> dict(collocated(plane_source(cells=11, moments=4, nodes=3), 0, 2).sites)
+    {'x': 11, 'angle': 4}
+    """
+    chosen = {"xi": xi, "eta": eta}
+    terms = []
+    for term in problem.model:
+        assert isinstance(term, Term)  # all transport problems are written in those
+        values = [
+            complex(m.diagonal()[chosen[s]]).real for s, m in term.factors.items() if s in chosen
+        ]
+        kept = {site: m for site, m in term.factors.items() if site not in chosen}
+        terms.append(Term(term.coefficient * math.prod(values), kept))
+    return Model({s: n for s, n in problem.model.sites.items() if s not in chosen}, tuple(terms))
 
 
 def _einsum(parts: list[tuple[Any, list[str]]], output: list[str]) -> Any:
