@@ -93,7 +93,9 @@ def bind(generator: Any, frame: Frame, like: Array) -> AbstractField:
     _require_dtype(factor, operators, like)
     cores = _on_frame(operators, frame, like)
     coefficients = [_function(f) for f, _ in terms] if isinstance(generator, Driven) else []
-    return LinearField(frame, cores, factor, hermitian, coefficients)
+    return LinearField(
+        frame, cores, factor, hermitian, coefficients, real=not arrays_.is_complex(like)
+    )
 
 
 def dtype_for(generator: Any, dtype: str) -> str:

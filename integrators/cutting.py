@@ -175,28 +175,30 @@ def _cut_slot(
     xp = namespace(whole)
     size = int(whole.shape[slot + 1])
     matrix = xp.moveaxis(whole, slot + 1, 0).reshape(size, -1)
-    U, s = left_basis(matrix, truncation, allowed)
-    values: Any = to_numpy(s).astype(np.float64)
-    rank = truncation.rank(values, allowed=allowed)
-    lost = math.sqrt(float(np.sum(values[rank:] ** 2)))
+    U, values, host = left_basis(matrix, truncation, allowed)
+    rank = truncation.rank(host, allowed=allowed)
+    lost = math.sqrt(float(np.sum(host[rank:] ** 2)))
     E = U[:, :rank]
-    return E, s[:rank], lost, apply_matrix(whole, xp.conj(E).T, slot + 1, xp)
+    return E, values[:rank], lost, apply_matrix(whole, xp.conj(E).T, slot + 1, xp)
 
 
-def left_basis(matrix: Any, truncation: Truncation, allowed: float) -> tuple[Array, Array]:
+def left_basis(
+    matrix: Any, truncation: Truncation, allowed: float
+) -> tuple[Any, Any, np.ndarray[Any, Any]]:
     """Return left singular vectors and values, as exactly as the cut needs them.
 
     From the Gram matrix where the last value kept is a good part of the first (values from it
-    are good to sqrt(eps) of the largest), else by a singular value decomposition.
+    are good to sqrt(eps) of the largest), else by a singular value decomposition. The values
+    are returned beside the matrix, and on the host in double precision.
     """
     xp = namespace(matrix)
     if matrix.shape[1] > matrix.shape[0] // 2:
         w, V = xp.linalg.eigh(matrix @ xp.conj(matrix).T)
         w = xp.flip(w, axis=0)
         s = xp.sqrt(xp.where(w > 0.0, w, xp.zeros_like(w)))
-        values: Any = to_numpy(s).astype(np.float64)
-        rank = truncation.rank(values, allowed=allowed)
-        if values[rank - 1] > 30.0 * math.sqrt(eps(matrix)) * values[0] > 0.0:
-            return xp.flip(V, axis=1), s
+        host = to_numpy(s).astype(np.float64)
+        rank = truncation.rank(host, allowed=allowed)
+        if host[rank - 1] > 30.0 * math.sqrt(eps(matrix)) * host[0] > 0.0:
+            return xp.flip(V, axis=1), s, host
     U, s, _ = svd(matrix)
-    return U, s
+    return U, s, to_numpy(s).astype(np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 
 from contraction import arrays as arrays_
 from contraction.arrays import Array, namespace
+from contraction.errors import DTypeError
 from integrators.field import AbstractField, Environment
 from integrators.frame import Frame
 from integrators.local_problem import LocalProblem
@@ -75,9 +76,11 @@ class LinearField(AbstractField):
         hermitian: bool,
         coefficients: Sequence[Callable[[float], complex]] = (),
         weights: Sequence[complex] | None = None,
+        real: bool = False,
     ) -> None:
         self.frame, self.cores = frame, cores
         self.factor, self.hermitian = factor, hermitian
+        self._real = real  # the states are: nothing may become complex
         self._coefficients = tuple(coefficients)
         self._weights = None if weights is None else tuple(weights)
         steady = not self._coefficients
@@ -91,12 +94,18 @@ class LinearField(AbstractField):
         """Return the field with its coefficients frozen at time `t`."""
         if not self._coefficients:
             return self
-        weights = [complex(f(t)) for f in self._coefficients]
-        real = all(w.imag == 0.0 for w in weights)
+        factor, weights = _common_phase([complex(f(t)) for f in self._coefficients])
+        factor = complex(self.factor * factor)
+        if self._real and (factor.imag or any(w.imag for w in weights)):
+            raise DTypeError(
+                f"a coefficient of `Driven` is complex at time {t:.6g} and the state is real; "
+                'convert it first: state.to(dtype="complex128").'
+            )
         frozen = object.__new__(LinearField)
         frozen.__dict__.update(self.__dict__)
         frozen._weights = tuple(weights)
-        frozen.hermitian = self.hermitian and real
+        frozen.factor = factor if factor.imag else factor.real
+        frozen.hermitian = self.hermitian and all(w.imag == 0.0 for w in weights)
         frozen._of_root = {}
         return frozen
 
@@ -200,6 +209,13 @@ class LinearField(AbstractField):
             entry._replace(weight=entry.weight * weights[k])
             for entry, k in zip(entries, self.cores.owner, strict=True)
         ]
+
+
+def _common_phase(weights: Sequence[complex]) -> tuple[complex, list[complex]]:
+    """Take -i out of coefficients that are all imaginary: Hermitian operators stay Hermitian."""
+    if any(w.imag for w in weights) and not any(w.real for w in weights):
+        return -1j, [complex(-w.imag) for w in weights]
+    return 1.0, list(weights)
 
 
 def _towards(

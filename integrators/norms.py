@@ -12,7 +12,7 @@ from contraction.elementary import norm, times_power
 def frobenius(x: Array) -> float:
     """Return the Frobenius norm of an array of any size of numbers.
 
-    The plain sum of squares, and another one of scaled numbers where that is not accurate. NaN
+    The plain sum of squares, and another one of scaled numbers where that leaves the range. NaN
     and infinity are returned as they are.
 
     Examples
@@ -27,7 +27,7 @@ def frobenius(x: Array) -> float:
         return 0.0
     found = norm(flat)
     small, large = (1e-13, 1e18) if dtype_name(x) in ("float32", "complex64") else (1e-140, 1e150)
-    if small < found < large or math.isnan(found):
+    if small < found < large:
         return found
     xp = namespace(x)
     largest = float(xp.max(xp.abs(flat)))
