@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 import tnet
 from structure_search import CoreShape, Greedy, RelativeError, SVDinsTN, WeightedError, search
-from structure_search.methods import core_shape, hosvd, packing
+from structure_search.methods import core_shape, core_shape_choice, hosvd, packing
 from structure_search.results import as_candidate
 
 SEEDS = range(10)
@@ -177,7 +177,9 @@ def test_core_shapes_of_kinetic(benchmark, budget: int, squared: float) -> None:
     mine, packed, published = (statistics.median(column) for column in zip(*times, strict=True))
     best = benchmark(search, x, method=CoreShape(max_params=budget), rng=np.random.default_rng(0))
     surrogate = packing.best_packing(found.kept, x.shape, budget)
-    network = core_shape._refine(found, tnet.tucker(x.shape, surrogate), surrogate, 100)
+    whole = tnet.tucker(x.shape, surrogate)
+    tried = core_shape_choice.screened(found, [(surrogate, 1.0)])[0]
+    network = core_shape._refine(found, x, whole, tried, 100)
     benchmark.extra_info.update(
         squared_error=best.best.error**2,
         params=best.best.num_params,

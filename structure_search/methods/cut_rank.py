@@ -227,7 +227,8 @@ class _Run:
             if answer.error <= self._tol:
                 break
             missed.append(answer)
-        if tree is not None and violated(tree, ranks) <= slack:
+        certain = not slack and ranks.noise <= share(self._tol, len(self._problem.modes))
+        if tree is not None and (certain or violated(tree, ranks) <= slack):
             yield from self._smaller(tree, "tree of cuts")
         if not (slack or agreed):  # they agree with every cut: worth more, once others are known
             for number, answer in enumerate(missed):

@@ -63,12 +63,18 @@ def strict(text: str):
 # ---- start-up --------------------------------------------------------------------------------
 
 
+def cpu_of_children() -> float:
+    """Return the processor time of all child processes that have ended, in seconds."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
 def test_help_is_quick_and_light() -> None:
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = cpu_of_children()
         done = shell("--help")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(cpu_of_children() - start)
         assert done.returncode == 0
     assert min(seconds) < 1.0
     for word in ("info", "decompose", "doctor", "exit status"):
