@@ -184,7 +184,7 @@ def _cut_slot(
 
 def left_basis(
     matrix: Any, truncation: Truncation, allowed: float
-) -> tuple[Any, Any, np.ndarray[Any, Any]]:
+) -> tuple[Any, Any, Any]:
     """Return left singular vectors and values, as exactly as the cut needs them.
 
     From the Gram matrix where the last value kept is a good part of the first (values from it
@@ -196,7 +196,7 @@ def left_basis(
         w, V = xp.linalg.eigh(matrix @ xp.conj(matrix).T)
         w = xp.flip(w, axis=0)
         s = xp.sqrt(xp.where(w > 0.0, w, xp.zeros_like(w)))
-        host = to_numpy(s).astype(np.float64)
+        host: Any = to_numpy(s).astype(np.float64)
         rank = truncation.rank(host, allowed=allowed)
         if host[rank - 1] > 30.0 * math.sqrt(eps(matrix)) * host[0] > 0.0:
             return xp.flip(V, axis=1), s, host

@@ -69,6 +69,72 @@ def test_krylov_halves_steps_that_need_too_large_a_space() -> None:
     assert found.applications > 100
 
 
+def test_every_space_is_used_as_far_as_it_reaches() -> None:
+    """A long step: as many applications as its length asks for, none thrown away."""
+    z = start_of(80, 0)
+    for hermitian, size in ((True, 200.0), (False, 200.0)):
+        matrix = hermitian_matrix(80, 0, size)
+        found = Lanczos(tol=1e-9).solve(problem_of(matrix, -1j, hermitian), z, 1.0)
+        want = sl.expm(-1j * matrix) @ z.reshape(-1)
+        assert np.linalg.norm(found.core.reshape(-1) - want) < 1e-7
+        assert found.applications < 4 * size
+    decay = problem_of(hermitian_matrix(80, 1, 300.0) - 300.0 * np.eye(80), 1.0, False)
+    want = sl.expm(hermitian_matrix(80, 1, 300.0) - 300.0 * np.eye(80)) @ z.reshape(-1)
+    found = Lanczos(tol=1e-8).solve(decay, z, 1.0)
+    assert np.linalg.norm(found.core.reshape(-1) - want) < 1e-8
+
+
+def test_a_known_first_application_is_not_made_again() -> None:
+    calls = 0
+    matrix = hermitian_matrix(8, 3)
+
+    def apply(z: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return (matrix @ z.reshape(-1)).reshape(z.shape)
+
+    z = start_of(8, 3)
+    for solver in (Lanczos(), RungeKutta4(substeps=3), AdaptiveRungeKutta()):
+        for hermitian in (True, False):
+            problem = LocalProblem(apply, -1j, hermitian)
+            calls = 0
+            want = solver.solve(problem, z, 0.5)
+            before, calls = calls, 0
+            known = (matrix @ z.reshape(-1)).reshape(z.shape)
+            found = solver.solve(problem._replace(known=known), z, 0.5)
+            assert np.allclose(found.core, want.core, atol=1e-14)
+            assert calls == before - 1
+            assert np.array_equal(known, (matrix @ z.reshape(-1)).reshape(z.shape))
+
+
+def test_no_step_and_no_field_change_nothing() -> None:
+    z = start_of(100, 0)
+    problem = problem_of(hermitian_matrix(100, 0), -1j, True)
+    assert np.array_equal(Lanczos().solve(problem, z, 0.0).core, z)
+    for hermitian in (True, False):
+        still = problem_of(np.zeros((100, 100)), -1j, hermitian)
+        found = Lanczos().solve(still, z, 0.3)
+        assert np.allclose(found.core, z)
+        assert found.applications == 1
+
+
+def test_a_device_is_read_once_per_application() -> None:
+    torch = pytest.importorskip("torch")
+    from host_reads import ExplicitReads
+
+    matrix = torch.asarray(hermitian_matrix(40, 0))
+    z = torch.asarray(start_of(40, 0))
+
+    def apply(x: Any) -> Any:
+        return (matrix @ x.reshape(-1)).reshape(x.shape)
+
+    for hermitian in (True, False):
+        with ExplicitReads() as reads:
+            found = Lanczos(tol=1e-9).solve(LocalProblem(apply, -1j, hermitian), z, 1.0)
+        assert found.applications >= 8
+        assert len(reads.found) <= found.applications + 2, reads.found
+
+
 def test_krylov_stops_in_invariant_spaces_and_at_zero() -> None:
     problem = problem_of(np.diag([1.0, 2.0, 3.0, 4.0]), -1j, True)
     z = np.array([[1.0, 0.0], [0.0, 1.0]], complex)
