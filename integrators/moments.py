@@ -30,6 +30,7 @@ from tnet.network import Network
 Measure: TypeAlias = "Callable[[Network], Any]"
 LEAST_SHARE = 1e-6  # of the first step: shorter ones end the evolution
 OPENING = 2  # directions per bond and step that basis updates would not find
+LARGEST_LOG = 700.0  # of a norm that is a float
 SEEDED_RANK = 4  # of a product state, which may otherwise never move
 NOT_FROM_H = 0.1  # errors above this are never blamed on ranks: the step is simply too long
 
@@ -70,8 +71,11 @@ class Moment:
 
     @property
     def norm(self) -> float:
-        """Norm of the scheme itself, as if nothing had been renormalised."""
-        return self.state.norm * math.exp(self.log_scale)
+        """Norm of the scheme itself, as if nothing had been renormalised; infinite above 1e308."""
+        if not self.state.norm:
+            return 0.0
+        log = math.log(self.state.norm) + self.log_scale
+        return self.state.norm * math.exp(self.log_scale) if log < LARGEST_LOG else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,6 +26,7 @@ from integrators.simulation.settings import (
     read_truncation,
 )
 from integrators.simulation.tables import Table
+from integrators.thermal import infinite_temperature, lifted
 from tnet.failures import UsageError
 from tnet.network import Network
 from tnet.operators.tree_operator import TreeOperator
@@ -99,21 +100,33 @@ def build(
     truncation, scaling = read_truncation(file)
     measure = read_measures(file, tree)
     stepper = steps = None
-    if task.kind is TaskKind.QUENCH:
+    if task.kind is not TaskKind.GROUND_STATE:
         steps = read_steps(file, task, scaling)
-        stepper = read_stepper(file, truncation)
+        stepper = read_stepper(file, task, truncation)
     else:
         for name in STEP_TABLES:
             if name in file:
-                raise UsageError(f"[{name}] belongs to a quench; this is a ground-state search.")
+                raise UsageError(
+                    f"[{name}] belongs to an evolution; this is a ground-state search."
+                )
         stepper = read_search(file, truncation)
-    start = None if begun else read_state(file, tree, folder)
+    thermal = task.kind is TaskKind.THERMAL
+    if thermal and "state" in file:
+        raise UsageError(
+            "[state] has no place here: a thermal state starts at infinite temperature."
+        )
+    start = None if begun or thermal else read_state(file, tree, folder)
     file.take("state", None)
     file.done()
     try:
         operator = tnet.operator(tree, problem.terms)
     except TnetError as error:
         raise UsageError(f"the terms make no operator: {error}") from error
+    if task.kind is not TaskKind.QUENCH and not operator.hermitian:
+        raise UsageError(f"a task of kind {task.kind.value!r} needs a Hermitian operator.")
+    if thermal:
+        start = None if begun else infinite_temperature(tree)
+        operator = lifted(operator)
     return Simulation(
         document=dict(document),
         title=title,

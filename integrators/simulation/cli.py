@@ -40,7 +40,7 @@ def register(subparsers: Any) -> None:
         subparsers,
         "simulate",
         _no_action,
-        help="quenches and ground states on trees, from a TOML file",
+        help="quenches, ground and thermal states on trees, from a TOML file",
         description="Run what a TOML file describes (model, tree, first state, task, measures) "
         "and keep everything in one HDF5 file, which can be gone on with after any kind of stop.",
     )
@@ -58,11 +58,16 @@ def register(subparsers: Any) -> None:
     extend = add_command(actions, "extend", run_extend, help="go on with a run that had finished")
     extend.add_argument("run", metavar="RUN", help="the run, or its FILE.toml")
     extend.add_argument("--t-final", type=parse_time, metavar="T", help="another final time")
+    extend.add_argument("--beta", type=parse_time, metavar="BETA", help="another temperature")
     extend.add_argument("--sweeps", type=parse_count, metavar="N", help="most sweeps in all")
     extend.add_argument("--max-rank", type=parse_count, metavar="R", help="another largest rank")
     extend.add_argument("--tol", type=parse_tolerance, metavar="TOL", help="another tolerance")
+    for action in (run, resume, extend):
+        action.add_argument(
+            "--workers", type=parse_count, metavar="N", help="threads over the branches of the root"
+        )
     show = add_command(actions, "show", run_show, help="what a run holds")
-    show.add_argument("run", metavar="RUN", help="the run, or its FILE.toml")
+    show.add_argument("run", metavar="RUN", nargs="+", help="runs, or their FILE.toml")
     show.add_argument("--table", action="store_true", help="every recorded row")
     plot = add_command(actions, "plot", run_plot, help="figures of a run")
     plot.add_argument("run", metavar="RUN", help="the run, or its FILE.toml")
@@ -106,9 +111,10 @@ def run_run(args: argparse.Namespace, console: Console) -> int:
     end = float(task.sweeps) or task.t_final
 
     def work(**options: Any) -> Run:
-        return simulate(args.file, output=args.output, replace_run=args.force, **options)
+        given = {"output": args.output, "replace_run": args.force, "workers": args.workers}
+        return simulate(args.file, **given, **options)
 
-    return _work(work, simulation.output.path, (task.t0, end), console)
+    return _work(work, simulation.output.path, end, console)
 
 
 def run_resume(args: argparse.Namespace, console: Console) -> int:
@@ -118,29 +124,28 @@ def run_resume(args: argparse.Namespace, console: Console) -> int:
 
 def run_extend(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet simulate extend`."""
-    names = ("t_final", "sweeps", "max_rank", "tol")
+    names = ("t_final", "beta", "sweeps", "max_rank", "tol")
     changes = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if not changes:
         raise UsageError(
-            "nothing is to be changed.", hint="give --t-final, --sweeps, --max-rank or --tol"
+            "nothing is to be changed.",
+            hint="give --t-final, --beta, --sweeps, --max-rank or --tol",
         )
     return _go_on(args, changes, console)
 
 
 def _go_on(args: argparse.Namespace, changes: dict[str, Any], console: Console) -> int:
     from integrators.simulation.run_files import read_last
-    from integrators.simulation.running import changed_document, extend_run
+    from integrators.simulation.running import changed_document, end_of, extend_run
 
     path = run_path(args.run)
     record, _ = read_last(path)
-    task = changed_document(record, changes).get("task", {})
-    end = float(task.get("t_final" if record.kind == "quench" else "sweeps", 10))
-    start = float(task.get("t0", 0.0))
+    end = end_of(changed_document(record, changes))
 
     def work(**options: Any) -> Run:
-        return extend_run(path, changes, **options)
+        return extend_run(path, changes, workers=args.workers, **options)
 
-    return _work(work, path, (start, end), console)
+    return _work(work, path, end, console)
 
 
 def run_path(text: str) -> Path:
@@ -162,7 +167,7 @@ def run_path(text: str) -> Path:
     return path
 
 
-def _work(work: Callable[..., Run], path: Path, span: tuple[float, float], console: Console) -> int:
+def _work(work: Callable[..., Run], path: Path, end: float, console: Console) -> int:
     """Run with progress and signals; say how it ended."""
     from integrators.flow import Outcome
     from integrators.simulation.screen import Shower, show_summary, summary
@@ -172,7 +177,7 @@ def _work(work: Callable[..., Run], path: Path, span: tuple[float, float], conso
     again = f"go on with: tnet simulate resume {shlex.quote(str(path))}"
     try:
         with stop, console.progress(None, path.stem) as progress:
-            done = work(show=Shower(progress, span[1], span[0]), stop=stop)
+            done = work(show=Shower(progress, end), stop=stop)
     except KeyboardInterrupt:
         console.note(f"stopped; {again}")
         if stop.outcome is Outcome.TERMINATED:
@@ -186,7 +191,7 @@ def _work(work: Callable[..., Run], path: Path, span: tuple[float, float], conso
         Outcome.TERMINATED: ExitCode.TERMINATED,
     }.get(done.outcome, ExitCode.DONE)
     if code is not ExitCode.DONE:
-        console.note(f"stopped at {done.record.moment.time:g} of {span[1]:g}, saved; {again}")
+        console.note(f"stopped at {done.record.moment.time:g} of {end:g}, saved; {again}")
     document = {**summary(done.record, path), "outcome": done.outcome.name}
     console.result(document, ok=code is ExitCode.DONE)
     return code
@@ -213,21 +218,27 @@ def _dry_run(simulation: Any, console: Console) -> int:
 def run_show(args: argparse.Namespace, console: Console) -> int:
     """Run `tnet simulate show`."""
     from integrators.simulation.run_files import read_last
-    from integrators.simulation.screen import show_summary, summary
+    from integrators.simulation.screen import show_beside, show_summary, summary
 
-    path = run_path(args.run)
-    record, note = read_last(path)
-    if note:
-        console.warn(note)
-    document = summary(record, path)
+    runs = []
+    for name in args.run:
+        path = run_path(name)
+        record, note = read_last(path)
+        if note:
+            console.warn(note)
+        runs.append((path, record))
+    documents = [summary(record, path) for path, record in runs]
     if args.table:
-        document["table"] = _rows(record)
-        names = list(document["table"])
-        columns = [document["table"][name] for name in names]
-        console.table(names, [[f"{x:.8g}" for x in row] for row in zip(*columns, strict=True)])
+        for (path, record), document in zip(runs, documents, strict=True):
+            document["table"] = _rows(record)
+            rows = zip(*document["table"].values(), strict=True)
+            cells = [["" if x is None else f"{x:.8g}" for x in row] for row in rows]
+            console.table(list(document["table"]), cells, title=str(path) if len(runs) > 1 else "")
+    elif len(runs) > 1:
+        show_beside(runs, console)
     else:
         show_summary(record, path, console)
-    console.result(document)
+    console.result(documents[0] if len(runs) == 1 else {"runs": documents})
     return ExitCode.DONE
 
 

@@ -80,10 +80,11 @@ class Correlations:
 
     left: Any
     right: Any
+    sites: tuple[str, ...]
 
     def __call__(self, net: Network) -> Any:
         """Return the matrix."""
-        return tnet.correlation_matrix(net, self.left, self.right)
+        return tnet.correlation_matrix(net, self.left, self.right, self.sites)
 
 
 def read_measures(file: Table, tree: Structure) -> dict[str, Measure]:
@@ -152,8 +153,9 @@ def _bond_entropies(table: Table, tree: Structure) -> Measure:
 
 
 def _correlations(table: Table, tree: Structure) -> Measure:
-    left = _operator(table, "left", tree, tree.modes)
-    return Correlations(left=left, right=_operator(table, "right", tree, tree.modes))
+    sites = _sites(table, tree, list(tree.modes))
+    left, right = (_operator(table, side, tree, sites) for side in ("left", "right"))
+    return Correlations(left=left, right=right, sites=sites)
 
 
 KINDS: dict[str, Callable[[Table, Structure], Measure]] = {

@@ -16,17 +16,24 @@ from integrators.flow import Outcome, Row
 from integrators.simulation.building import Simulation, build
 from integrators.simulation.records import Record, describe_process
 from integrators.simulation.run_files import need_h5py, read_last, write_run
-from integrators.simulation.settings import TaskKind, read_file
-from integrators.simulation.tables import nearest
+from integrators.simulation.settings import TaskKind, read_file, read_task
+from integrators.simulation.tables import Table, nearest
 from integrators.simulation.tasks import AbstractTask, task_of
 from tnet.failures import UsageError
 
 SHARE_FOR_WRITING = 0.1  # of the time, at most, once a checkpoint takes long
 CHANGES = {  # what `extend` can change: name -> table and key of the description
     "t_final": ("task", "t_final"),
+    "beta": ("task", "beta"),
     "sweeps": ("task", "sweeps"),
     "max_rank": ("truncation", "max_rank"),
     "tol": ("truncation", "tol"),
+}
+GOALS = {  # what says when a run is over
+    TaskKind.QUENCH: "t_final",
+    TaskKind.IMAGINARY_TIME: "t_final",
+    TaskKind.THERMAL: "beta",
+    TaskKind.GROUND_STATE: "sweeps",
 }
 
 Show: TypeAlias = "Callable[[Record, Row | None], None]"
@@ -73,6 +80,7 @@ def simulate(
     *,
     output: str | Path | None = None,
     replace_run: bool = False,
+    workers: int | None = None,
     show: Show | None = None,
     stop: Stop | None = None,
 ) -> Run:
@@ -86,6 +94,9 @@ def simulate(
         Where to keep the run; by default as the description says.
     replace_run
         Begin anew although there is a run already.
+    workers
+        Threads over the branches of the root, in place of what the description says; the numbers
+        do not depend on them.
     show
         Called with the record and the last row after every step.
     stop
@@ -104,6 +115,7 @@ def simulate(
     """
     need_h5py()
     simulation, text = prepare(source, output)
+    simulation = with_workers(simulation, workers)
     path = simulation.output.path
     if path.exists() and not replace_run:
         raise UsageError(
@@ -136,6 +148,7 @@ def extend_run(
     path: str | Path,
     changes: Mapping[str, Any],
     *,
+    workers: int | None = None,
     show: Show | None = None,
     stop: Stop | None = None,
 ) -> Run:
@@ -146,8 +159,8 @@ def extend_run(
     path
         The file of the run.
     changes
-        New values of `t_final`, `sweeps`, `max_rank` or `tol`.
-    show, stop
+        New values of `t_final`, `beta`, `sweeps`, `max_rank` or `tol`.
+    workers, show, stop
         As for `simulate`.
 
     Raises
@@ -161,6 +174,7 @@ def extend_run(
         record, told = read_last(place)
         document = changed_document(record, changes)
         simulation = build(document, folder=place.parent, stem=place.stem, begun=True)
+        simulation = with_workers(simulation, workers)
         at = record.moment.time
         now = [{"key": k, "value": v, "at": at, "time": time.time()} for k, v in changes.items()]
         record = record.changed(
@@ -180,18 +194,32 @@ def changed_document(record: Record, changes: Mapping[str, Any]) -> dict[str, An
     """
     document: dict[str, Any] = copy.deepcopy(dict(record.document))
     kind = TaskKind(record.kind)
+    goal = GOALS[kind]
     for name, value in changes.items():
         if name not in CHANGES:
             raise UsageError(f"{name!r} cannot be changed.", hint=nearest(name, CHANGES))
-        if (name == "t_final") != (kind is TaskKind.QUENCH) and name in ("t_final", "sweeps"):
+        if name in GOALS.values() and name != goal:
             raise UsageError(f"{name} does not belong to this kind of run ({kind.value}).")
         table, key = CHANGES[name]
         document.setdefault(table, {})[key] = value
-    reached = record.moment.time
-    final = document.get("task", {}).get("t_final" if kind is TaskKind.QUENCH else "sweeps")
-    if {"t_final", "sweeps"} & set(changes) and isinstance(final, (int, float)) and final < reached:
+    reached = record.moment.time * (2.0 if kind is TaskKind.THERMAL else 1.0)
+    final = document.get("task", {}).get(goal)
+    if goal in changes and isinstance(final, (int, float)) and final < reached:
         raise UsageError(f"the run has come to {reached:g} already, beyond {final:g}.")
     return document
+
+
+def end_of(document: Mapping[str, Any]) -> float:
+    """Return where a run ends: a time (half of beta for a thermal state), or a number of sweeps."""
+    task = read_task(Table({"task": document.get("task", {})}, ""))
+    return float(task.sweeps) or task.t_final
+
+
+def with_workers(simulation: Simulation, workers: int | None) -> Simulation:
+    """Return a simulation whose stepper uses so many threads, where it can use any."""
+    if workers is None or not hasattr(simulation.stepper, "workers"):
+        return simulation
+    return replace(simulation, stepper=replace(simulation.stepper, workers=workers))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from integrators.control import AbstractController, ConstantStep, PIStep
 from integrators.control_checks import check_times, save_times
 from integrators.control_conserve import AbstractKeep, KeepNorm
 from integrators.control_ranks import RankRejection, Scaling
+from integrators.moments import OPENING
 from integrators.simulation.tables import Table, call_with, nearest
 from tnet.failures import UsageError
 
@@ -45,7 +46,17 @@ class TaskKind(Enum):
     """What a simulation computes."""
 
     QUENCH = "quench"
+    IMAGINARY_TIME = "imaginary_time"
+    THERMAL = "thermal"
     GROUND_STATE = "ground_state"
+
+
+DEFAULT_STEPPERS = {
+    TaskKind.QUENCH: "augmented",
+    TaskKind.IMAGINARY_TIME: "augmented",
+    TaskKind.THERMAL: "tdvp",
+    TaskKind.GROUND_STATE: "dmrg",
+}
 
 
 class Control(Enum):
@@ -57,7 +68,10 @@ class Control(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is computed: a quench from t0 to t_final, or a ground state in so many sweeps."""
+    """What is computed: an evolution from t0 to t_final, or a ground state in so many sweeps.
+
+    A thermal state of inverse temperature beta is reached at t_final = beta / 2.
+    """
 
     kind: TaskKind
     t0: float = 0.0
@@ -78,6 +92,7 @@ class Steps:
     scaling: Scaling
     rejection: RankRejection | None
     keep: tuple[AbstractKeep, ...]
+    opening: int = OPENING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +142,9 @@ def read_task(file: Table) -> Task:
     """Return the task of [task]."""
     table = file.table("task")
     kind = table.choice("kind", TaskKind, TaskKind.QUENCH)
-    if kind is TaskKind.QUENCH:
+    if kind is TaskKind.THERMAL:
+        task = Task(kind=kind, t_final=table.number("beta", above=0.0) / 2.0)
+    elif kind is not TaskKind.GROUND_STATE:
         task = Task(kind=kind, t0=table.number("t0", 0.0), t_final=table.number("t_final"))
         if not task.t_final > task.t0:
             raise table.wrong("t_final", f"later than t0 = {task.t0:g}", task.t_final)
@@ -159,10 +176,10 @@ def read_truncation(file: Table) -> tuple[Truncation, Scaling]:
         raise UsageError(f"[truncation]: {error}") from error
 
 
-def read_stepper(file: Table, truncation: Truncation) -> Any:
+def read_stepper(file: Table, task: Task, truncation: Truncation) -> Any:
     """Return the stepper of [stepper], with its local solver."""
     table = file.table("stepper", {})
-    name = table.text("name", "augmented", choices=STEPPERS)
+    name = table.text("name", DEFAULT_STEPPERS[task.kind], choices=STEPPERS)
     kind = _class(STEPPERS, name, table.where)
     local = None
     if "local" in table:
@@ -217,7 +234,8 @@ def read_steps(file: Table, task: Task, scaling: Scaling) -> Steps:
     elif given:
         raise UsageError(f'[step] {next(iter(given))} goes with control = "pi".')
     rejection = None
-    keep: tuple[AbstractKeep, ...] = (KeepNorm(),) if table.flag("keep_norm", False) else ()
+    kept = table.flag("keep_norm", task.kind is not TaskKind.QUENCH)
+    opening = table.count("opening", OPENING, least=0)
     if "rejection" in file:
         rejection = call_with(RankRejection, file.table("rejection"))
     file.take("rejection", None)
@@ -234,7 +252,8 @@ def read_steps(file: Table, task: Task, scaling: Scaling) -> Steps:
         save_at=save_at,
         scaling=scaling,
         rejection=rejection,
-        keep=keep,
+        keep=(KeepNorm(),) if kept else (),
+        opening=opening,
     )
 
 

@@ -46,15 +46,14 @@ class AbstractTask(ABC):
 
 def task_of(simulation: Simulation) -> AbstractTask:
     """Return the task of a simulation."""
-    if simulation.task.kind is TaskKind.QUENCH:
-        assert simulation.steps is not None
-        return Quench(simulation, simulation.steps)
+    if simulation.steps is not None:
+        return Evolving(simulation, simulation.steps)
     return GroundSearch(simulation)
 
 
 @final
-class Quench(AbstractTask):
-    """A state evolved in real time."""
+class Evolving(AbstractTask):
+    """A state evolved in real or imaginary time."""
 
     def __init__(self, simulation: Simulation, steps: Steps) -> None:
         self._simulation, self._steps = simulation, steps
@@ -93,8 +92,9 @@ class Quench(AbstractTask):
 
     def _begin(self, state: Network) -> tuple[Evolution, Moment]:
         steps = self._steps
+        real_time = self._simulation.task.kind is TaskKind.QUENCH
         return begin(
-            -1j * self._simulation.operator,
+            (-1j if real_time else -1.0) * self._simulation.operator,
             state,
             t0=self._simulation.task.t0,
             dt=steps.dt,
@@ -104,6 +104,7 @@ class Quench(AbstractTask):
             scaling=steps.scaling,
             rejection=steps.rejection,
             keep=steps.keep,
+            opening=steps.opening,
         )
 
 

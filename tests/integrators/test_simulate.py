@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(whole, tmp_path: Path, steps:
 @pytest.mark.parametrize(
     "more",
     [
-        'control = "pi"\ntol = 1e-3\nkeep_norm = true',
+        'control = "pi"\ntol = 1e-4\nkeep_norm = true',
         "save_at = [0.1, 0.13, 0.4]\n[stepper]\nname = 'parallel'\n[rejection]",
         "every = 3\n[stepper]\nname = 'midpoint'\n[stepper.local]\nname = 'rk4'",
         "save_every = 0.15\n[stepper]\nname = 'tdvp'\nsites = 2",
@@ -493,7 +493,7 @@ WRONG = [
     ({"task": {"kind": "qench", "t_final": 1.0}}, "'qench' is not known", "quench"),
     ({"task": {"t_final": "1"}}, "must be a number", ""),
     ({"task": {"kind": "quench"}}, "needs `t_final`", ""),
-    ({"task": {"kind": "ground_state"}}, r"\[step\] belongs to a quench", ""),
+    ({"task": {"kind": "ground_state"}}, r"\[step\] belongs to an evolution", ""),
     ({"step": {"dt": -0.1}}, "> 0", ""),
     ({"step": {"dt": 0}}, "> 0", ""),
     ({"step": {"dt": True}}, "must be a number", ""),
