@@ -28,6 +28,7 @@ from tnet.operators.probing import product_ratio
 
 CHAINS = [tnet.tensor_train, tnet.balanced_tree, tnet.tucker]
 METHODS = list(tnet.Compiler)
+NUMERICAL = [tnet.Compiler.NESTED_SVD, tnet.Compiler.SAMPLED]
 
 
 def sizes(count):
@@ -133,21 +134,23 @@ def test_ranks_of_power_laws(count, power):
     pairs = tnet.Pairs(lambda i, j: (j - i) ** -float(power), "z", "z", list(spins))
     for tol, wanted in zip((1e-4, 1e-8, 1e-12), POWER_LAWS[count, power], strict=True):
         for make, rank in zip((tnet.tensor_train, tnet.balanced_tree), wanted, strict=True):
-            op = tnet.operator(make(spins), [pairs], method=tnet.Compiler.NESTED_SVD, tol=tol)
-            assert widest(op) <= rank + 1
-            assert op.error <= tol
+            for method in NUMERICAL:
+                op = tnet.operator(make(spins), [pairs], method=method, tol=tol)
+                assert widest(op) <= rank + 1
+                assert op.error <= tol
 
 
+@pytest.mark.parametrize("method", NUMERICAL)
 @pytest.mark.parametrize("left", ["z", "n"])
 @pytest.mark.parametrize("tol", [0.1, 1e-5, 1e-9])
-def test_error_of_the_numerical_compiler(left, tol):
+def test_error_of_the_numerical_compilers(left, tol, method):
     rng = np.random.default_rng(5)
     noise = 1 + 0.1 * rng.standard_normal((9, 9))
     decay = np.abs(np.subtract.outer(np.arange(9), np.arange(9)) + np.eye(9)) ** -1.5 * noise
     terms = [tnet.Pairs(decay, left, left, list(sizes(9)))]
     for make in CHAINS[:2]:
         tree = make(sizes(9))
-        op = tnet.operator(tree, terms, method=tnet.Compiler.NESTED_SVD, tol=tol)
+        op = tnet.operator(tree, terms, method=method, tol=tol)
         want = matrix_of(tnet.operator(tree, terms))
         error = np.linalg.norm(matrix_of(op) - want) / np.linalg.norm(want)
         assert op.error <= tol
@@ -156,15 +159,16 @@ def test_error_of_the_numerical_compiler(left, tol):
             assert op.error > 0
 
 
+@pytest.mark.parametrize("method", NUMERICAL)
 @pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-3, 1e-5])
 @pytest.mark.parametrize("make", CHAINS[:2])
-def test_truncated_operators_stay_hermitian(make, tol):
+def test_truncated_operators_stay_hermitian(make, tol, method):
     spins = sizes(10)
     pairs = [
         tnet.Pairs(lambda i, j: (j - i) ** -2.0, a, b, list(spins))
         for a, b in (("s+", "s-"), ("s-", "s+"), ("sz", "sz"))
     ]
-    op = tnet.operator(make(spins), pairs, method=tnet.Compiler.NESTED_SVD, tol=tol)
+    op = tnet.operator(make(spins), pairs, method=method, tol=tol)
     assert op.hermitian
     assert op.error <= tol
 

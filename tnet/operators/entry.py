@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contraction.errors import DTypeError, InputError
 from tnet.operators.assembling import assembled, centre
+from tnet.operators.bulk import compile_with_samples, is_sampled
 from tnet.operators.collecting import collect
 from tnet.operators.exact import compile_exact
 from tnet.operators.nested import compile_nested
+from tnet.operators.terms import Pairs, Term
 from tnet.operators.tree_operator import TreeOperator
 from tnet.structure import Structure
 from tnet.trees import rooted
@@ -25,10 +27,18 @@ class Compiler(enum.Enum):
     NESTED_SVD
         Nested orthonormal bases, to a tolerance: for interactions that decay smoothly, and
         wherever coefficients depend on each other.
+    SAMPLED
+        As NESTED_SVD, but `Pairs` are read at few of their places, so that long-range
+        interactions cost nearly as much as their number of sites: for coefficients that are
+        smooth in the distance, or in where the sites are. `TreeOperator.error` is then an
+        estimate, from the whole rows of 16 random sites; where these do not agree to the
+        tolerance, all places are read. Single couplings that follow no law belong into terms of
+        their own.
     """
 
     EXACT = "exact"
     NESTED_SVD = "nested svd"
+    SAMPLED = "sampled"
 
 
 def operator(
@@ -51,7 +61,7 @@ def operator(
     method
         How the channels are found.
     tol
-        Error allowed to `Compiler.NESTED_SVD`, relative to all coefficients in the Frobenius
+        Error allowed to all but `Compiler.EXACT`, relative to all coefficients in the Frobenius
         norm, each times the norms of its local matrices over sqrt(n). That is the relative error
         of the operator where the local matrices of a mode and the identity are orthogonal (Pauli
         and spin matrices, say). `TreeOperator.error` is the sum of what was left out, a bound.
@@ -104,12 +114,20 @@ def operator(
     if not 0 <= tol < 1:
         raise InputError(f"`tol` must lie in [0, 1), got {tol!r}.")
     view = rooted(tree, centre(tree))
+    bulk: list[Any] = []
+    if method is Compiler.SAMPLED and not isinstance(terms, (Term, Pairs, Mapping, str)):
+        terms = list(terms)
+        bulk = [term for term in terms if is_sampled(term)]
+        terms = [term for term in terms if not is_sampled(term)]
     table = collect(tree, terms, order)
+    error = 0.0
     if method is Compiler.EXACT:
-        raw, error = compile_exact(table, view), 0.0
+        raw = compile_exact(table, view)
+    elif bulk:
+        raw, error, _ = compile_with_samples(table, bulk, view, tol)
     else:
-        raw, error = compile_nested(table, view, tol)
+        raw, error, _ = compile_nested(table, view, tol)
     locals_ = {t.mode: tuple(t.matrices) for t in table.tables}
-    complex_ = table.coefficients.dtype.kind == "c" or table.constant.imag != 0
+    complex_ = table.constant.imag != 0 or any(c.weights.dtype.kind == "c" for c in raw.values())
     cores = assembled(view, raw, "complex128" if complex_ else "float64")
     return TreeOperator(tree, locals_, cores, error)

@@ -20,17 +20,18 @@ from tnet.operators.block_svd import Factors, block_svd
 from tnet.operators.collecting import TermTable
 from tnet.operators.grouping import group_rows
 from tnet.operators.local_matrices import mean_square
-from tnet.operators.placing import Contents, PlacedTerms, Placing, placed
+from tnet.operators.placing import Contents, PlacedTerms, Placing, in_leg_order, placed
 from tnet.trees import RootedTree
 
 Ints = Any
 
 
 class Nested(NamedTuple):
-    """Entries of every node, and the relative error of the coefficients."""
+    """Entries of every node, the relative error of the coefficients, and their squared norm."""
 
     cores: dict[str, RawCore]
     error: float
+    square: float
 
 
 class _Basis(NamedTuple):
@@ -84,9 +85,10 @@ def compile_nested(table: TermTable, tree: RootedTree, tol: float) -> Nested:
         if node == tree.root and table.constant:
             core = _with_constant(core, table.constant)
         discarded += lost
-        cores[node] = _in_leg_order(core, node, placing)
+        cores[node] = in_leg_order(core, node, placing)
         bases[node] = basis
-    return Nested(cores, float(np.sqrt(discarded)) / total if total else 0.0)
+    error = float(np.sqrt(discarded)) / total if total else 0.0
+    return Nested(cores, error, total**2)
 
 
 class _Work(NamedTuple):
@@ -302,13 +304,3 @@ def _with_constant(core: RawCore, constant: complex) -> RawCore:
         np.concatenate([core.output, [0]]),
         np.concatenate([core.weights, np.array([number], dtype=kind)]),
     )
-
-
-def _in_leg_order(core: RawCore, node: str, placing: Placing) -> RawCore:
-    """Bring the columns from the order of the slots into that of the legs."""
-    tree = placing.tree
-    modes = tree.structure.modes
-    slots = [tree.bond[child] for child in placing.children[node]]
-    slots += [modes[k] for k in placing.modes[node]]
-    legs = [leg for leg in tree.structure.legs[node] if leg != tree.bond.get(node)]
-    return core._replace(inputs=core.inputs[:, [slots.index(leg) for leg in legs]])

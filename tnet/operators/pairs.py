@@ -20,20 +20,26 @@ def pair_rows(
     pairs: Pairs, place: dict[str, int], tables: Sequence[LocalTable], fermions: Ints
 ) -> tuple[Any, Ints, Ints, Ints]:
     """Return coefficients, and term, mode and index of every local matrix."""
-    mode = np.array([_place(site, place) for site in pairs.sites], dtype=np.int64)
-    if len(set(mode.tolist())) != len(mode):
-        raise StructureError("the sites of Pairs must differ, but one is named twice.")
+    mode = modes_of_pairs(pairs, place)
     i, j = np.triu_indices(len(mode), 1)
-    values = _values(pairs, i, j)
+    values = values_at(pairs, i, j)
     kept = values != 0
     i, j, values = i[kept], j[kept], values[kept]
-    if _fermionic(pairs):
+    if is_fermionic(pairs):
         return _fermion_rows(pairs, mode, i, j, values, tables, fermions)
-    left, lf = _indices(pairs.left, mode, tables)
-    right, rf = _indices(pairs.right, mode, tables)
+    left, lf = indices_of(pairs.left, mode, tables)
+    right, rf = indices_of(pairs.right, mode, tables)
     coefficients = values * lf[i] * rf[j]
     count = np.arange(len(i))
     return _rows(coefficients, [(count, mode[i], left[i]), (count, mode[j], right[j])])
+
+
+def modes_of_pairs(pairs: Pairs, place: dict[str, int]) -> Ints:
+    """Return the numbers of the modes that the sites of a pair interaction are."""
+    mode = np.array([_place(site, place) for site in pairs.sites], dtype=np.int64)
+    if len(set(mode.tolist())) != len(mode):
+        raise StructureError("the sites of Pairs must differ, but one is named twice.")
+    return mode
 
 
 def _place(site: str, place: dict[str, int]) -> int:
@@ -45,8 +51,8 @@ def _place(site: str, place: dict[str, int]) -> int:
     return place[site]
 
 
-def _values(pairs: Pairs, i: Ints, j: Ints) -> Any:
-    """Return the coefficients of all pairs i < j, finite."""
+def values_at(pairs: Pairs, i: Ints, j: Ints) -> Any:
+    """Return the coefficients of pairs i < j, finite."""
     count = len(pairs.sites)
     if callable(pairs.coefficients):
         values = np.asarray(pairs.coefficients(i, j))
@@ -75,7 +81,8 @@ def _values(pairs: Pairs, i: Ints, j: Ints) -> Any:
     return values.astype(np.complex128)
 
 
-def _fermionic(pairs: Pairs) -> bool:
+def is_fermionic(pairs: Pairs) -> bool:
+    """Tell whether a pair interaction needs Jordan-Wigner strings."""
     odd = [isinstance(x, str) and x in FERMION_NAMES for x in (pairs.left, pairs.right)]
     if sum(odd) == 1:
         raise InputError(
@@ -85,7 +92,8 @@ def _fermionic(pairs: Pairs) -> bool:
     return all(odd)
 
 
-def _indices(op: Any, mode: Ints, tables: Sequence[LocalTable]) -> tuple[Ints, Any]:
+def indices_of(op: Any, mode: Ints, tables: Sequence[LocalTable]) -> tuple[Ints, Any]:
+    """Return the index of a local operator on every mode, and its factor there."""
     found = [tables[k].add(op) for k in mode]
     index = np.array([row[0] for row in found], dtype=np.int64)
     return index, np.array([row[1] for row in found], dtype=np.complex128)
@@ -109,10 +117,10 @@ def _fermion_rows(
         raise StructureError("Pairs holds fermions on modes that `order` does not name.")
     at, to = position[mode[i]], position[mode[j]]
     straight = at < to
-    left_after, lf = _indices((pairs.left, SIGN_NAME), mode, tables)
-    left_alone, la = _indices(pairs.left, mode, tables)
-    right_alone, ra = _indices(pairs.right, mode, tables)
-    right_after, rf = _indices((SIGN_NAME, pairs.right), mode, tables)
+    left_after, lf = indices_of((pairs.left, SIGN_NAME), mode, tables)
+    left_alone, la = indices_of(pairs.left, mode, tables)
+    right_alone, ra = indices_of(pairs.right, mode, tables)
+    right_after, rf = indices_of((SIGN_NAME, pairs.right), mode, tables)
     coefficients = values * np.where(straight, lf[i] * ra[j], la[i] * rf[j])
     count = np.arange(len(i))
     low, high = np.minimum(at, to), np.maximum(at, to)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tnet.operators.assembling import RawCore
 from tnet.operators.collecting import TermTable
 from tnet.operators.grouping import hash_of
 from tnet.trees import RootedTree
@@ -52,6 +53,15 @@ def placed(tree: RootedTree) -> Placing:
         start.update(zip(below, bounds[node].tolist(), strict=False))
         position[list(own[node])] = bounds[node][len(below) : -1]
     return Placing(tree, children, own, bounds, position)
+
+
+def in_leg_order(core: RawCore, node: str, placing: Placing) -> RawCore:
+    """Bring the columns from the order of the slots into that of the legs."""
+    tree = placing.tree
+    slots = [tree.bond[child] for child in placing.children[node]]
+    slots += [tree.structure.modes[k] for k in placing.modes[node]]
+    legs = [leg for leg in tree.structure.legs[node] if leg != tree.bond.get(node)]
+    return core._replace(inputs=core.inputs[:, [slots.index(leg) for leg in legs]])
 
 
 class Contents(NamedTuple):
