@@ -19,7 +19,7 @@ from integrators.sweeping.saturation import saturated
 from tnet.network import Network
 
 MOST_STEPS = 32
-FINEST = 1e-10  # relative residual below which no local problem is solved
+FINEST, COARSEST = 1e-10, 3e-5  # relative residuals to which local problems are solved
 IDLE = 1e-2  # gains below this part of what the cuts lose are not worth a sweep
 
 
@@ -167,9 +167,9 @@ def _local_tol(energies: Sequence[float], tol: float, width: float, precision: f
     Its square is the relative error of an energy.
     """
     if len(energies) < 2:
-        return 1e-4
+        return COARSEST
     if width == 0.0:  # every state met was an eigenstate
         return 0.0
     change = abs(energies[-1] - energies[-2]) / width
     finest = max(FINEST, 10.0 * precision)
-    return min(1e-4, max(1e-2 * math.sqrt(max(change, tol)), finest))
+    return min(COARSEST, max(5e-3 * math.sqrt(max(change, tol)), finest))

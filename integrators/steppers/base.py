@@ -154,9 +154,9 @@ def prepared(
         done = work(field, t, h, state.times_power(-e))
     if e == 0:
         return done
-    corner, widened = done.estimates.corner, done.widened
+    estimates, widened = done.estimates, done.widened
     return done._replace(
         state=done.state.times_power(e),
-        estimates=done.estimates._replace(corner=None if corner is None else math.ldexp(corner, e)),
+        estimates=Estimates(*(None if x is None else math.ldexp(x, e) for x in estimates)),
         widened=None if widened is None else widened.times_power(e),
     )

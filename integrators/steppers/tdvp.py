@@ -14,7 +14,7 @@ from integrators.field import AbstractField
 from integrators.linear_field import LinearField
 from integrators.local_problem import AbstractLocalSolver, LocalProblem
 from integrators.local_solvers import solved
-from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step
+from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step, prepared
 from integrators.steppers.tdvp_fields import FieldWork
 from integrators.sweeping.centre import Centre
 from integrators.sweeping.program import Program
@@ -44,7 +44,8 @@ class TDVP(AbstractStepper):
         is symmetric in time.
     truncation
         For `sites=2`: `tol` is a relative Frobenius error per unit of time, shared evenly over
-        the cuts of a step; `max_rank` caps every bond.
+        the cuts of a step; `max_rank` caps every bond. The error that a step reports is that of
+        its cuts: what two neighbouring nodes cannot represent is not in it.
     local, workers
         See `AbstractStepper`; a sweep is sequential, so `workers` changes nothing.
 
@@ -84,13 +85,18 @@ class TDVP(AbstractStepper):
             )
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
-        """Return the state at `t` + `h`.
+        """Return the state at `t` + `h`; `h` may be negative.
 
         Raises
         ------
         InputError
             Two nodes at a time, and the field is not linear.
+        NonFiniteError
+            The norm of the state is no finite number.
         """
+        return prepared(self._step, 1, field, t, h, state)
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
         frozen = field.at(t + h / 2)
         if self.sites == 1 and not isinstance(frozen, LinearField):
             return self._of_any_field(frozen, h, state)

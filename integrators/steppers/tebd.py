@@ -13,7 +13,7 @@ from contraction.linalg import qr
 from contraction.truncation import Truncation
 from integrators.field import AbstractField
 from integrators.linear_field import LinearField
-from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step
+from integrators.steppers.base import AbstractStepper, Estimates, Statistics, Step, prepared
 from integrators.steppers.tebd_gates import Gate, gates, substeps
 from integrators.sweeping.splitting import split
 from integrators.tree_state import TreeState
@@ -42,8 +42,9 @@ class TEBD(AbstractStepper):
     Notes
     -----
     Order 2 is the product of all gates for half a step and the same product backwards; order 4
-    is Suzuki's combination of five such steps. Errors h^order times nested commutators of the
-    terms. Vidal, PRL 93 (2004) 040502; Suzuki, Phys. Lett. A 146 (1990) 319.
+    is Suzuki's combination of five such steps, for coefficients of time too. Errors h^order times
+    nested commutators of the terms. Vidal, PRL 93 (2004) 040502; Suzuki, Phys. Lett. A 146
+    (1990) 319.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class TEBD(AbstractStepper):
             raise InputError(f"TEBD has `order` 1, 2 or 4, got {self.order!r}.")
 
     def step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
-        """Return the state at `t` + `h`.
+        """Return the state at `t` + `h`; `h` may be negative.
 
         Raises
         ------
@@ -75,19 +76,31 @@ class TEBD(AbstractStepper):
             The field is not linear, has terms on more than two modes, or too many terms.
         DTypeError
             The gates are complex and the state is real.
+        NonFiniteError
+            The norm of the state is no finite number.
         """
-        frozen = field.at(t + h / 2)
-        if not isinstance(frozen, LinearField):
-            raise InputError(
-                f"TEBD needs an operator, got {type(frozen).__name__}; use AugmentedBUG."
-            )
+        return prepared(self._step, 1, field, t, h, state)
+
+    def _rounds(self, field: AbstractField, t: float, h: float) -> list[tuple[Gate, ...]]:
+        """Return products of gates; coefficients are taken at the middle of every part."""
         rounds: list[tuple[Gate, ...]] = []
+        done = 0.0
         for part in substeps(self.order):
+            frozen = field.at(t + (done + part / 2) * h)
+            if not isinstance(frozen, LinearField):
+                raise InputError(
+                    f"TEBD needs an operator, got {type(frozen).__name__}; use AugmentedBUG."
+                )
             if self.order == 1:
                 rounds.append(gates(frozen, h))
             else:
                 half = gates(frozen, part * h / 2)
                 rounds += [half, half[::-1]]
+            done += part
+        return rounds
+
+    def _step(self, field: AbstractField, t: float, h: float, state: TreeState) -> Step:
+        rounds = self._rounds(field, t, h)
         work = _Work(state)
         cuts = sum(work.distance(gate) for gates_ in rounds for gate in gates_)
         tol = min(self.truncation.tol * abs(h) / math.sqrt(max(cuts, 1)), 0.5)
