@@ -190,6 +190,17 @@ def _fitted(problem: Problem) -> float:
     return task.train.count if isinstance(task, Completion) else math.inf
 
 
+def first_fits(
+    problem: Problem, begin: Structure, sweeps: int, ridge: float | None
+) -> list[Proposal]:
+    """Propose the structure that growth begins with; also by sums where that may help."""
+    label = "start" if problem.start else "rank one"
+    first = [Proposal(structure=begin, sweeps=sweeps, restarts=1, ridge=ridge, label=label)]
+    if not problem.task.complete and max(begin.ranks.values(), default=1) == 1:
+        first += by_sums(problem, begin, sweeps, ridge)
+    return first
+
+
 def by_sums(problem: Problem, begin: Structure, sweeps: int, ridge: float | None) -> list[Proposal]:
     """Propose the product of the sums along the modes of each node, a tensor of rank one.
 
