@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from contraction.arrays import Array, namespace_by_name, to_numpy
+from contraction.elementary import norm as norm_of
 from contraction.errors import InputError
 from contraction.factor import truncated_svd
 from contraction.linalg import qr, singular_values
+from contraction.svd_ladder import times_power
 from contraction.truncation import Truncation
 from tnet.certificate import Certificate, ErrorKind
 from tnet.gauge import orthogonalize
@@ -75,8 +77,9 @@ def reconnect(
     net
         A network on any tree.
     truncation
-        Tolerance over all sweeps together, relative to the norm, and cap on the ranks. Without
-        it nothing but numerical zeros is cut, so ranks may grow up to those of the exact tree.
+        Tolerance over all sweeps together, relative to the norm (half of what is left for every
+        sweep, shared by its cuts in squares), and cap on the ranks, which wins. Without it
+        nothing but numerical zeros is cut, so ranks may grow up to those of the exact tree.
     criterion
         What to lower.
     sweeps
@@ -85,14 +88,18 @@ def reconnect(
     Returns
     -------
     Reconnection
-        The network has the modes of `net` in the same order.
+        The network has the modes of `net` in the same order. The bound in its certificate adds
+        up the errors of the sweeps; those of the cuts within one are orthogonal.
 
     Raises
     ------
     StructureError
         The network is no tree.
     InputError
-        `sweeps` below one; a truncation with a budget of parameters.
+        `sweeps` below one; a truncation with a budget of parameters; a norm beyond the range of
+        the dtype.
+    NonFiniteError
+        An array holds NaN or infinity.
 
     Notes
     -----
@@ -117,7 +124,7 @@ def reconnect(
     truncation = truncation or Truncation()
     if truncation.max_params is not None:
         raise InputError("reconnect cuts bond by bond: give `tol` or `max_rank`, not max_params.")
-    work = _Work(orthogonalize(net), truncation, criterion, sweeps)
+    work = _Work(orthogonalize(net), net.certificate, truncation, criterion)
     exchanges, values = [], []
     for _ in range(sweeps):
         changed, value = work.sweep()
@@ -125,6 +132,9 @@ def reconnect(
         values.append(value)
         if not changed:
             break
+    else:
+        work.explores = False  # a branch that was exchanged may lie where its sweep did not come
+        work.sweep()
     return Reconnection(network=work.network(), exchanges=tuple(exchanges), values=tuple(values))
 
 
@@ -132,21 +142,31 @@ class _Work:
     """A network under reconnection: legs and arrays of the nodes, and where the centre is."""
 
     def __init__(
-        self, net: Network, truncation: Truncation, criterion: Criterion, sweeps: int
+        self,
+        net: Network,
+        before: Certificate | None,
+        truncation: Truncation,
+        criterion: Criterion,
     ) -> None:
         assert net.center is not None
         self.modes = net.structure.modes
+        self.before = before
         self.truncation, self.criterion = truncation, criterion
         self.xp = namespace_by_name(net.namespace)
         self.legs = {node: list(legs) for node, legs in net.structure.legs.items()}
         self.arrays: dict[str, Array] = dict(net.arrays)
         self.holders = {bond: list(net.structure.holders[bond]) for bond in net.structure.bonds}
         self.center = net.center
-        self.norm = float(self.xp.linalg.vector_norm(net[net.center]))
-        self.spent = 0.0
+        # of moderate size while at work: squares of its entries must stay in range
+        self.shift = _exponent(net[net.center], self.xp)
+        self.arrays[net.center] = times_power(net[net.center], -self.shift)
+        self.norm = norm_of(self.arrays[net.center])
+        self.spent = 0.0  # by the sweeps that are over
+        self.square = 0.0  # spent by this sweep, whose cuts are orthogonal to each other
+        self.budget = 0.0
+        self.explores = True
         for node in [n for n, legs in self.legs.items() if len(legs) == 2]:
             self.drop_joint(node)
-        self.cuts_left = sweeps * len(self.holders)
 
     def drop_joint(self, node: str) -> None:
         """Absorb a node that only joins two bonds into one of its neighbours."""
@@ -165,6 +185,9 @@ class _Work:
     def sweep(self) -> tuple[int, float]:
         """Visit every bond once, from below; return the number of exchanges and the sum."""
         changed, value = 0, 0.0
+        left = max(self.truncation.tol * self.norm - self.spent, 0.0)
+        self.square, self.budget = 0.0, left / 2  # the sweeps after this one share the rest
+        self.share = self.budget / math.sqrt(max(len(self.holders), 1))
         seen: set[str] = set()
         root = self.center
         way: list[tuple[str, str]] = []  # (upper node, bond down) from the root to the centre
@@ -179,6 +202,7 @@ class _Work:
                 continue
             if not way:
                 assert self.center == root
+                self.spent += math.sqrt(self.square)
                 return changed, value
             above, bond = way.pop()
             up = way[-1][1] if way else None
@@ -210,7 +234,7 @@ class _Work:
         upper = [leg for leg in self.legs[above] if leg != bond]
         merged = self.merged(below, above, bond)
         legs = lower + upper
-        groups = list(_groupings(lower, upper, up))
+        groups = list(_groupings(lower, upper, up)) if self.explores else [lower]
         scores = [self.score(self.matrix(merged, legs, group)) for group in groups]
         best = int(np.argmin(scores))
         if scores[best] > scores[0] - CLEARLY * abs(scores[0]) - 1e-14:
@@ -239,9 +263,9 @@ class _Work:
         return float(-np.sum(p * np.log(p)))
 
     def allowed(self) -> float:
-        """Return the error this cut may make: an equal share of what is left."""
-        left = self.truncation.tol * self.norm - self.spent
-        return max(left / max(self.cuts_left, 1), 1e-14 * self.norm)
+        """Return the error this cut may make: its share of what the sweep may spend."""
+        left = math.sqrt(max(self.budget**2 - self.square, 0.0))
+        return max(min(self.share, left), 1e-14 * self.norm)
 
     def kept(self, values: Any) -> int:
         tails = np.sqrt(np.cumsum((values**2)[::-1])[::-1])
@@ -254,8 +278,7 @@ class _Work:
     ) -> None:
         A = self.matrix(merged, legs, group)
         found = truncated_svd(A, self.truncation, allowed=self.allowed())
-        self.spent += math.hypot(found.discarded, found.floor if found.discarded else 0.0)
-        self.cuts_left -= 1
+        self.square += found.discarded**2 + (found.floor**2 if found.discarded else 0.0)
         rest = [leg for leg in legs if leg not in group]
         size = dict(zip(legs, merged.shape, strict=True))
         rank = int(found.s.shape[0])
@@ -277,10 +300,25 @@ class _Work:
             for leg, n in zip(legs, self.arrays[node].shape, strict=True)
         }
         structure = Structure(self.legs, sizes, modes=self.modes)
-        arrays: Mapping[str, Array] = {n: self.arrays[n] for n in self.legs}
-        error = self.spent / self.norm if self.norm else 0.0
-        certificate = Certificate(error=error, kind=ErrorKind.BOUND, bound=error)
-        return Network(structure, arrays, self.center, certificate)
+        arrays: dict[str, Array] = {n: self.arrays[n] for n in self.legs}
+        arrays[self.center] = times_power(arrays[self.center], self.shift)
+        return Network(structure, arrays, self.center, self.certificate())
+
+    def certificate(self) -> Certificate:
+        """Return a bound on the error of all cuts, beside what the network came with."""
+        error = bound = self.spent / self.norm if self.norm else 0.0
+        kind = ErrorKind.BOUND
+        if self.before is not None:
+            error = self.before.error + (1.0 + self.before.error) * error
+            bound = self.before.bound + (1.0 + self.before.bound) * bound
+            if self.before.kind is ErrorKind.ESTIMATE:
+                kind = ErrorKind.ESTIMATE
+        return Certificate(error=error, kind=kind, bound=bound)
+
+
+def _exponent(x: Any, xp: Any) -> int:
+    """Return e such that the largest entry is about 2^e."""
+    return math.frexp(float(xp.max(xp.abs(x))))[1]
 
 
 def _groupings(lower: list[str], upper: list[str], up: str | None) -> Iterator[list[str]]:

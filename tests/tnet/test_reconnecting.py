@@ -54,11 +54,87 @@ def test_error_stays_below_the_tolerance():
     assert off <= found.error + 1e-12 <= 0.2 + 1e-9
 
 
-def test_caps_hold():
-    net = tnet.random_network(tnet.tensor_train((2,) * 10, 8), rng=np.random.default_rng(2))
-    found = tnet.reconnect(net, truncation=tnet.Truncation(max_rank=4), sweeps=2).network
-    assert max(found.ranks.values()) <= 8  # bonds of nodes with one mode are not cut
-    assert found.center is not None
+@given(
+    networks(trees()), st.integers(1, 4), st.integers(1, 3), st.sampled_from(list(tnet.Criterion))
+)
+def test_caps_hold_and_errors_are_bounded(net, cap, sweeps, criterion):
+    rule = tnet.Truncation(max_rank=cap)
+    found = tnet.reconnect(net, truncation=rule, criterion=criterion, sweeps=sweeps).network
+    modes = list(net.structure.modes)
+    want, got = (np.asarray(tnet.contract(n, modes)) for n in (net, found))
+    assert max(found.ranks.values(), default=1) <= cap
+    scale = max(np.linalg.norm(want), 1e-300)
+    assert np.linalg.norm(want - got) / scale <= found.error + 1e-5
+
+
+def test_cuts_of_one_sweep_add_up_in_squares():
+    net = tnet.random_network(tnet.balanced_tree((3,) * 8, 5), rng=np.random.default_rng(3))
+    found = tnet.reconnect(net, truncation=tnet.Truncation(max_rank=2), sweeps=1)
+    assert found.exchanges == (0,)
+    x, y = (np.asarray(tnet.contract(n)) for n in (net, found.network))
+    assert found.network.error == pytest.approx(np.linalg.norm(x - y) / np.linalg.norm(x), rel=1e-9)
+
+
+def test_what_was_cut_before_counts():
+    net = tnet.random_network(tnet.balanced_tree((3,) * 8, 5), rng=np.random.default_rng(5))
+    cut = tnet.truncate(net, tnet.Truncation(tol=0.3))
+    found = tnet.reconnect(cut, truncation=tnet.Truncation(max_rank=3)).network
+    x, y = (np.asarray(tnet.contract(n)) for n in (net, found))
+    off = np.linalg.norm(x - y) / np.linalg.norm(x)
+    assert found.error > cut.error > 0
+    assert off <= found.error
+    assert off <= found.certificate.bound
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_norms_whose_squares_leave_the_range(size):
+    net = tnet.random_network(tnet.balanced_tree((3,) * 6, 4), rng=np.random.default_rng(6))
+    far = net.replace({"t0": net["t0"] * size})
+    rule = tnet.Truncation(tol=0.2)
+    plain, scaled = (tnet.reconnect(n, truncation=rule).network for n in (net, far))
+    assert scaled.error == pytest.approx(plain.error, rel=1e-6)
+    x, y = (np.asarray(tnet.contract(n)) for n in (plain, scaled))
+    np.testing.assert_allclose(y / size, x, atol=1e-10 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("criterion", list(tnet.Criterion))
+def test_zeros(criterion):
+    net = tnet.random_network(tnet.balanced_tree((3,) * 6, 4), rng=np.random.default_rng(7))
+    zero = net.replace({node: 0.0 * x for node, x in net.arrays.items()})
+    found = tnet.reconnect(zero, criterion=criterion).network
+    assert set(found.ranks.values()) == {1}
+    assert found.error == 0.0
+    assert not np.asarray(tnet.contract(found)).any()
+
+
+@pytest.mark.parametrize("kind", ["float32", "complex64", "complex128"])
+def test_kinds(kind):
+    structure = tnet.balanced_tree((3,) * 6, 4)
+    net = tnet.random_network(structure, rng=np.random.default_rng(8), dtype=kind)
+    found = tnet.reconnect(net, truncation=tnet.Truncation(tol=0.1)).network
+    assert found.dtype == kind
+    x, y = (np.asarray(tnet.contract(n)) for n in (net, found))
+    assert np.linalg.norm(x - y) <= (found.error + 1e-6) * np.linalg.norm(x)
+
+
+def test_torch():
+    pytest.importorskip("torch")
+    net = tnet.random_network(tnet.balanced_tree((3,) * 6, 4), rng=np.random.default_rng(9))
+    rule = tnet.Truncation(tol=0.1)
+    there = tnet.reconnect(net.to(namespace="torch"), truncation=rule).network
+    here = tnet.reconnect(net, truncation=rule).network
+    assert there.namespace == "torch"
+    assert there.structure == here.structure
+    assert there.error == pytest.approx(here.error, rel=1e-8)
+
+
+def test_long_chains():
+    """Linear work, no recursion, and a norm of e^600."""
+    chain = tnet.tensor_train((2,) * 1800, 3)
+    net = tnet.random_network(chain, rng=np.random.default_rng(10))
+    found = tnet.reconnect(net, truncation=tnet.Truncation(max_rank=3), sweeps=1).network
+    assert max(found.ranks.values()) <= 3
+    assert 0 < found.error < 1.5
 
 
 def test_a_product_is_left_alone():
