@@ -36,6 +36,12 @@ class Nonlinear:
     one pass over the tree: O(nodes) calls per step, each of O(nodes). Use operators for what is
     linear, and `Together` for sums of both.
 
+    Products multiply ranks: the square of a state of rank r has rank r^2, its cube r^3. Round in
+    between (`tnet.truncate(tnet.hadamard(y, y), Truncation(tol=1e-6))`) where factors follow.
+    `RungeKutta4()` as the local solver takes four calls a node and step; the default follows the
+    equations of the cores to 1e-8 with more. The directions of `evolve(opening=...)` are made
+    for operators only, so give a start that has no symmetry the solution lacks.
+
     Examples
     --------
     >>> import numpy as np, tnet
