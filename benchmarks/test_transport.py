@@ -19,7 +19,7 @@ import tnet
 from integrators import AugmentedBUG, MidpointBUG, ParallelBUG, RungeKutta4, evolve
 from integrators.models import collocated, density_spread, lattice, line_source, plane_source
 
-# Tolerances are per unit of time: 1e-2 is 2.5e-5 a step. With 4e-1 (1e-3 a step) ranks starve at 2.
+# Tolerances are per unit of time: 1e-2 is 2.5e-5 a step. With 4e-1 (1e-3 a step) ranks starve.
 STEPPERS = {
     "augmented": (AugmentedBUG, 1e-2, 1),
     "augmented, 2 threads": (AugmentedBUG, 1e-2, 2),
