@@ -142,3 +142,18 @@ def test_growth_of_power_laws(benchmark, make):
         benchmark.extra_info[f"{count} entries"] = op.num_entries
     print(f"\n{make.__name__}: {benchmark.extra_info}")
     benchmark.pedantic(lambda: None, rounds=1)
+
+
+@pytest.mark.parametrize("make", [tnet.tensor_train, tnet.balanced_tree])
+def test_growth_of_sampled_power_laws(benchmark, make):
+    """The same from samples: nearly linear, to 4096 sites."""
+    for count in (512, 1024, 2048, 4096):
+        tree = make(dict.fromkeys(names(count), 2))
+        decay = tnet.Pairs(lambda i, j: (j - i) ** -3.0, "sz", "sz", names(count))
+        start = time.process_time()
+        op = tnet.operator(tree, [decay], method=tnet.Compiler.SAMPLED, tol=1e-8)
+        benchmark.extra_info[f"{count} cpu s"] = time.process_time() - start
+        benchmark.extra_info[f"{count} rank"] = max(op.ranks.values())
+        benchmark.extra_info[f"{count} error"] = op.error
+    print(f"\n{make.__name__}: {benchmark.extra_info}")
+    benchmark.pedantic(lambda: None, rounds=1)

@@ -93,7 +93,11 @@ def minimum_cover(row: Ints, column: Ints, value: Any) -> Cover:
     if len(row) == 0:
         none = np.zeros(0, dtype=np.int64)
         return Cover(0, none, none, value, none, none, value)
-    rows = proportional(row, column, value, int(row.max()) + 1)
+    count = int(row.max()) + 1
+    if count == len(row) == int(column.max()) + 1:  # every row meets a column of its own
+        whole, ones = np.arange(count), np.ones(count, dtype=value.dtype)
+        return Cover(count, whole, whole, ones, whole, row, value)
+    rows = proportional(row, column, value, count)
     led = np.flatnonzero(rows.chosen[rows.which[row]] == row)  # entries of the chosen rows
     columns = proportional(column[led], rows.which[row[led]], value[led], int(column.max()) + 1)
     both = led[columns.chosen[columns.which[column[led]]] == column[led]]
