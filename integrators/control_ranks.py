@@ -197,7 +197,7 @@ def _opened(setting: Setting, stepper: AbstractStepper, t: float, state: TreeSta
     """Return the state with directions that the step would not find; as it is where ranks stay."""
     if not setting.opening or keeps_ranks(stepper):
         return state
-    least = LEAST_SHARE * stepper.truncation.tol * state.norm
+    least = LEAST_SHARE * stepper.truncation.tol
     field = setting.field.at(t)
     return opened(state, field, setting.opening, least=least, workers=stepper.workers)
 

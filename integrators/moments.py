@@ -277,9 +277,9 @@ def _energy(evolution: Evolution, moment: Moment) -> float | None:
     problem = frozen.local(0, root_above(frozen, state).environment, upward(frozen, state))
     if not problem.linear or not problem.hermitian or not state.norm:
         return None
-    core: Any = state.cores[0]
+    core: Any = state.cores[0] * (1.0 / state.norm)
     xp: Any = namespace(core)
     product = complex(xp.sum(xp.conj(core) * problem.apply(core)))
     # the generator is factor * H; a real one is -H, the generator of imaginary time
     sign = 1.0 if given is not None or complex(problem.factor).imag else -1.0
-    return sign * product.real / state.norm**2
+    return sign * product.real

@@ -15,6 +15,7 @@ PRB 91, 155115, 2015; Yang and White, PRB 102, 094315, 2020). The state stays th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,8 @@ def opened(
         Directions per bond. Two for a bond are enough: one for a charge more, one for a charge
         less; steps fill the sectors once they are there.
     least
-        Weight (Frobenius norm of the part of A_k U S along it) below which one is left out.
+        Weight (Frobenius norm of the part of A_k U S along it, relative to that of the state)
+        below which one is left out.
     workers
         Number of threads, one task per branch of the root; the result does not depend on it.
 
@@ -137,11 +139,14 @@ def _seen(
 
 
 def _amplitudes(state: TreeState) -> dict[int, Array]:
-    """Return node -> the matrix S on the bond above it (its rank, directions above).
+    """Return node -> the matrix S on the bond above it (its rank, directions above), of norm one.
 
     Saturated bonds have none: nothing can be opened there.
     """
-    weighted: dict[int, Array] = {0: state.cores[0]}
+    if not 0.0 < state.norm < math.inf:
+        return {}
+    root: Any = state.cores[0]
+    weighted: dict[int, Array] = {0: root / state.norm}
     found: dict[int, Array] = {}
     for node in range(state.frame.count):
         above = weighted.pop(node, None)

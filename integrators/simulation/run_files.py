@@ -20,6 +20,7 @@ more than 64 KiB. The entries of the state come with their SHA-256.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -47,6 +48,8 @@ from integrators.tree_state import TreeState
 from tnet.structure import Structure
 
 PACKED = {"compression": "gzip", "shuffle": True}
+FRESH = {"libver": "latest", "track_order": True}
+IN_MEMORY = 2**28  # bytes of a state
 LARGEST_RATIO = 10_000  # of unpacked to stored bytes
 HARMLESS = 2**26
 
@@ -73,10 +76,21 @@ def write_run(path: Path, record: Record) -> None:
         The disk is full, or the folder cannot be written to; the old checkpoint stays.
     """
     h5py = need_h5py()
+    size = sum(int(core.nbytes) for core in map(arrays_.to_numpy, record.moment.state.cores))
 
     def write(stream: BinaryIO) -> None:
+        # HDF5 ends the process where a disk is full: small files are made in memory, and large
+        # ones only where there is room for them
+        if size <= IN_MEMORY:
+            with h5py.File("run", "w", driver="core", backing_store=False, **FRESH) as file:
+                _fill(file, record)
+                file.flush()
+                stream.write(file.id.get_file_image())
+            return
+        if shutil.disk_usage(path.parent).free < 1.5 * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         # HDF5 opens files by name; what it wrote is flushed through the stream of the same file
-        with h5py.File(stream.name, "w", libver="latest", track_order=True) as file:
+        with h5py.File(stream.name, "w", **FRESH) as file:
             _fill(file, record)
 
     def check(made: Path) -> None:

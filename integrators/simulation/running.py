@@ -16,7 +16,7 @@ from integrators.flow import Outcome, Row
 from integrators.simulation.building import Simulation, build
 from integrators.simulation.records import Record, describe_process
 from integrators.simulation.run_files import need_h5py, read_last, write_run
-from integrators.simulation.settings import TaskKind, read_file, read_task
+from integrators.simulation.settings import TaskKind, check_suffix, read_file, read_task
 from integrators.simulation.tables import Table, nearest
 from integrators.simulation.tasks import AbstractTask, task_of
 from tnet.failures import UsageError
@@ -68,6 +68,7 @@ def prepare(
         folder, stem = path.parent, path.stem
     simulation = build(document, folder=folder, stem=stem)
     if output is not None:
+        check_suffix(Path(output), "the output")
         simulation = replace(simulation, output=replace(simulation.output, path=Path(output)))
     place = simulation.output.path
     if not place.parent.is_dir():
@@ -180,8 +181,12 @@ def extend_run(
         record = record.changed(
             document=document, changes=[*record.changes, *now], failure="", finished=False
         )
-        done = _session(simulation, task_of(simulation), record, place, show, stop)
-        return replace(done, notes=(told,)) if told else done
+        task = task_of(simulation)
+        notes = [told] if told else []
+        if task.is_over(record):
+            notes.append("the run had come to its end already: nothing was left to do.")
+        done = _session(simulation, task, record, place, show, stop)
+        return replace(done, notes=tuple(notes))
 
 
 def changed_document(record: Record, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +240,10 @@ def locked(path: Path) -> Iterator[None]:
 
     if not path.parent.is_dir():
         raise InputError(f"the folder {str(path.parent)!r} does not exist.")
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    place = path.with_name(f".{path.name}.lock")
     try:
+        place.touch()  # says why where nothing can be written there
+        lock = FileLock(place, timeout=0)
         lock.acquire()
     except Timeout:
         raise RunLockedError(f"another process works on {str(path)!r}; wait for it.") from None

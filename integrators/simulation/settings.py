@@ -286,6 +286,11 @@ def read_output(file: Table, folder: Path, stem: str) -> Output:
     path = folder / table.text("file", f"{stem}{SUFFIX}")
     seconds = table.number("checkpoint_seconds", 30.0, least=0.0)
     table.done()
-    if path.suffix not in (SUFFIX, ".hdf5"):
-        raise UsageError(f"[output] file must end in {SUFFIX}, got {str(path)!r}.")
+    check_suffix(path, "[output] file")
     return Output(path=path, checkpoint_seconds=seconds)
+
+
+def check_suffix(path: Path, what: str) -> None:
+    """Raise `UsageError` unless a file is called as a run is."""
+    if path.suffix not in (SUFFIX, ".hdf5"):
+        raise UsageError(f"{what} must end in {SUFFIX}, got {str(path)!r}.")

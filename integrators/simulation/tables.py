@@ -17,6 +17,7 @@ from tnet.failures import UsageError
 
 E = TypeVar("E", bound=enum.Enum)
 MISSING: Any = object()
+ANY = -(2**62)  # a bound that is none
 
 
 @final
@@ -90,7 +91,8 @@ class Table:
         if key not in self.data:
             return value
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.wrong(key, f"a whole number >= {least}", value)
+            bound = f" >= {least}" if least > ANY else ""
+            raise self.wrong(key, f"a whole number{bound}", value)
         return value
 
     def flag(self, key: str, default: bool) -> bool:
@@ -248,7 +250,7 @@ def _read(table: Table, name: str, hint: Any) -> Any:
             return math.inf
         return table.number(name)
     if int in kinds:
-        return table.count(name, least=-(2**62))
+        return table.count(name, least=ANY)
     raise UsageError(f"{table.where} {name}: this cannot be set from a file.")
 
 

@@ -178,3 +178,46 @@ def test_pictures_say_what_they_show(tmp_path: Path) -> None:
     assert axis.get_title() == "cooled: z"
     assert colours.get_ylabel() == "<z>"
     assert len(draw_figures(record, tmp_path / "figures")) == 4
+
+
+def test_what_is_not_followed_is_said(tmp_path: Path, capsys) -> None:
+    path = described(tmp_path, TOWARDS.replace("12.0", "0.4"))
+    assert main(["simulate", "run", str(path), "--output", str(tmp_path / "x.txt")]) == 2
+    assert "must end in .h5" in capsys.readouterr().err
+    run = simulate(path).path
+    for action in (["resume"], ["extend", "--max-rank", "9"]):
+        assert main(["simulate", action[0], str(run), *action[1:]]) == 0
+        assert "nothing was left to do" in capsys.readouterr().err
+
+
+def test_large_states_are_not_written_where_they_have_no_room(tmp_path: Path, monkeypatch) -> None:
+    import errno
+    import shutil
+
+    from integrators.simulation import run_files
+
+    record = simulate(described(tmp_path, TOWARDS.replace("12.0", "0.4"))).record
+    monkeypatch.setattr(run_files, "IN_MEMORY", 0)
+    run_files.write_run(tmp_path / "straight.h5", record)
+    assert read_run(tmp_path / "straight.h5").rows[-1].energy == record.rows[-1].energy
+    before = (tmp_path / "straight.h5").read_bytes()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(OSError, match="No space") as caught:
+        run_files.write_run(tmp_path / "straight.h5", record)
+    assert caught.value.errno == errno.ENOSPC
+    assert (tmp_path / "straight.h5").read_bytes() == before
+
+
+def test_energies_of_huge_states_are_finite() -> None:
+    import tnet
+    from integrators import evolve
+
+    model = heisenberg(4)
+    tree = tnet.balanced_tree(model.sites)
+    start = tnet.product_state(tree, {s: [1e60, 0] if k % 2 else [0, 1.0] for k, s in
+                                      enumerate(model.sites)})  # fmt: skip
+    flow = evolve(-1j * tnet.operator(tree, model), start, t1=0.1, dt=0.05)
+    assert flow.norms[0] == pytest.approx(1e120)
+    assert flow.drift.norm < 1e-6
+    assert flow.energies is not None
+    assert np.allclose(flow.energies, -0.75)
