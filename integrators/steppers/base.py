@@ -93,8 +93,9 @@ class AbstractStepper(ABC):
         Solver of the equations of single cores; by default `Lanczos()` for linear fields and
         `AdaptiveRungeKutta()` for others.
     workers
-        Number of threads, one task per subtree of the root. The result does not depend on it,
-        bit by bit.
+        Number of threads, one task per subtree of the root, each with one thread of BLAS. The
+        result does not depend on it, bit by bit (where BLAS gives the same bits with one thread
+        as with the several that a step of one worker leaves it).
     """
 
     truncation: Truncation = field(default_factory=lambda: Truncation(tol=1e-6))
