@@ -1,7 +1,7 @@
 """BUG steppers on a GPU beside two cores of the CPU: one step at rank 128 with 32 spins.
 
 Needs a CUDA device; skipped without, and written without one at hand
-(`pytest benchmarks/test_gpu_integrators.py --benchmark-only -s -o addopts=--import-mode=importlib`).
+(`pytest benchmarks/test_gpu_integrators.py --benchmark-only -s -o addopts=`).
 Wall seconds, in turns, after a warm-up; the CPU has two threads of our own with one of BLAS each.
 """
 
