@@ -26,10 +26,13 @@ class RawCore(NamedTuple):
 def raw_core(blocks: list[tuple[Ints, Any, Any]]) -> RawCore:
     """Join blocks of (inputs, outputs, weights); outputs and weights may be single numbers."""
     inputs = np.concatenate([b[0] for b in blocks])
-    sizes = [len(b[0]) for b in blocks]
-    output = np.concatenate([np.broadcast_to(b[1], n) for b, n in zip(blocks, sizes, strict=True)])
-    weights = np.concatenate([np.broadcast_to(b[2], n) for b, n in zip(blocks, sizes, strict=True)])
+    output = np.concatenate([_filled(b[1], len(b[0])) for b in blocks])
+    weights = np.concatenate([_filled(b[2], len(b[0])) for b in blocks])
     return RawCore(inputs, output, weights)
+
+
+def _filled(numbers: Any, count: int) -> Any:
+    return numbers if np.ndim(numbers) else np.full(count, numbers)
 
 
 def assembled(tree: RootedTree, raw: Mapping[str, RawCore], dtype: str) -> dict[str, SparseCore]:
