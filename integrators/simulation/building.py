@@ -94,7 +94,7 @@ def build(
     file = Table(document, "")
     title = file.text("title", "")
     problem = read_problem(file)
-    tree = read_tree(file, problem.sites)
+    tree = read_tree(file, problem.sites, folder)
     task = read_task(file)
     output = read_output(file, folder, stem)
     truncation, scaling = read_truncation(file)
@@ -110,6 +110,10 @@ def build(
                     f"[{name}] belongs to an evolution; this is a ground-state search."
                 )
         stepper = read_search(file, truncation)
+    table = file.table("operator", {})
+    method = table.choice("method", tnet.Compiler, tnet.Compiler.EXACT)
+    tol = table.number("tol", 1e-12, least=0.0)
+    table.done()
     thermal = task.kind is TaskKind.THERMAL
     if thermal and "state" in file:
         raise UsageError(
@@ -119,7 +123,7 @@ def build(
     file.take("state", None)
     file.done()
     try:
-        operator = tnet.operator(tree, problem.terms)
+        operator = tnet.operator(tree, problem.terms, method=method, tol=tol)
     except TnetError as error:
         raise UsageError(f"the terms make no operator: {error}") from error
     if task.kind is not TaskKind.QUENCH and not operator.hermitian:

@@ -18,7 +18,7 @@ from tnet.failures import UsageError
 from tnet.network import Network
 from tnet.structure import Structure
 
-TREES = ("balanced", "chain", "star", "custom")
+TREES = ("balanced", "chain", "star", "custom", "file")
 MOST_STAR = 2**24  # entries of the middle of a star whose ranks are two
 NAMED = ("up", "down", "plus", "minus", "uniform")
 
@@ -146,7 +146,7 @@ def _real(x: Any) -> bool:
     return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
 
 
-def read_tree(file: Table, sites: Mapping[str, int]) -> Structure:
+def read_tree(file: Table, sites: Mapping[str, int], folder: Path) -> Structure:
     """Return the tree that the file asks for, on its sites; balanced where it does not say."""
     table = file.table("tree", {})
     kind = table.text("kind", "balanced", choices=TREES)
@@ -155,7 +155,9 @@ def read_tree(file: Table, sites: Mapping[str, int]) -> Structure:
         missing = sorted(set(sites) - set(order))[:6]
         raise UsageError(f"[tree] order must name every site; {missing} are missing.")
     shape = {name: sites[name] for name in order}
-    if kind == "custom":
+    if kind == "file":
+        found = _stored(folder / table.text("file"), shape)
+    elif kind == "custom":
         found = _custom(table, shape)
     elif kind == "chain":
         found = tnet.tensor_train(shape)
@@ -171,6 +173,16 @@ def read_tree(file: Table, sites: Mapping[str, int]) -> Structure:
     table.take("nested", None)
     table.done()
     return found
+
+
+def _stored(path: Path, shape: Mapping[str, int]) -> Structure:
+    """Return the tree of a stored network, all ranks one."""
+    found = tnet.load(path).structure
+    if {mode: found.size[mode] for mode in found.modes} != dict(shape):
+        raise UsageError(f"the network of {path} has not the sites of this file, or other sizes.")
+    if len(found.bonds) != len(found.node_names) - 1:
+        raise UsageError(f"the network of {path} is no tree.")
+    return found.resized(dict.fromkeys(found.bonds, 1))
 
 
 def _custom(table: Table, shape: Mapping[str, int]) -> Structure:

@@ -117,11 +117,12 @@ class Table:
         return value
 
     def choice(self, key: str, kind: type[E], default: Any = MISSING) -> Any:
-        """Return a member of an enum, written as its value."""
+        """Return a member of an enum, written as its value or its name in lower case."""
         if key not in self.data and default is not MISSING:
             self.take(key, default)
             return default
-        names = {str(member.value): member for member in kind}
+        spoken = all(isinstance(m.value, str) and m.value.isidentifier() for m in kind)
+        names = {str(m.value) if spoken else m.name.lower(): m for m in kind}
         return names[self.text(key, choices=names)]
 
     def numbers(self, key: str, default: Any = MISSING) -> Any:

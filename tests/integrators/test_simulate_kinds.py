@@ -221,3 +221,46 @@ def test_energies_of_huge_states_are_finite() -> None:
     assert flow.drift.norm < 1e-6
     assert flow.energies is not None
     assert np.allclose(flow.energies, -0.75)
+
+
+def test_compressed_operators_and_trees_of_stored_networks(tmp_path: Path) -> None:
+    import tnet
+
+    text = TOWARDS.replace('"heisenberg"', '"long_range_ising"').replace("count = 6", "count = 8")
+    plain = build(tomllib.loads(text), folder=tmp_path, stem="x")
+    tree = tnet.balanced_tree(dict.fromkeys(plain.tree.modes[::-1], 2), 3)
+    tnet.save(tmp_path / "t.tnet", tnet.random_network(tree, rng=np.random.default_rng(0)))
+    more = '[operator]\nmethod = "nested_svd"\ntol = 1e-9\n[tree]\nkind = "file"\nfile = "t.tnet"'
+    made = build(tomllib.loads(text + more), folder=tmp_path, stem="x")
+    assert made.tree.same_graph(tree)
+    assert max(made.operator.ranks.values()) <= max(plain.operator.ranks.values())
+    dense = [tnet.contract(b.operator.to_network()) for b in (plain, made)]
+    order = [plain.tree.modes.index(m) for m in made.tree.modes]
+    turned = dense[0].transpose(*order, *(8 + k for k in order))
+    assert np.allclose(turned, dense[1], atol=1e-7)
+    with pytest.raises(UsageError, match="not the sites"):
+        build(tomllib.loads(TOWARDS + more), folder=tmp_path, stem="x")
+    with pytest.raises(UsageError, match="not known"):
+        build(tomllib.loads(text + '[operator]\nmethod = "svd"'), folder=tmp_path, stem="x")
+
+
+@pytest.mark.parametrize("name", ["AugmentedBUG", "ParallelBUG", "ParallelBUG2", "MidpointBUG"])
+def test_the_error_of_a_run_follows_the_tolerance_of_its_steps(name: str) -> None:
+    from scipy.sparse.linalg import expm_multiply
+
+    import integrators
+    import tnet
+
+    model = ising(6)
+    tree = tnet.balanced_tree(model.sites)
+    H = dense_sum(model.sites, model).tocsc()
+    exact = expm_multiply(-0.5j * H, np.eye(1, 64, dtype=complex)[0])
+    start = tnet.product_state(tree, {s: [1, 0] for s in model.sites})
+    for tol in (1e-2, 1e-4):
+        stepper = getattr(integrators, name)(truncation=tnet.Truncation(tol=tol / 100))
+        flow = integrators.evolve(
+            -1j * tnet.operator(tree, model), start, t1=0.5, dt=0.1, stepper=stepper,
+            controller=integrators.PIStep(tol=tol),
+        )  # fmt: skip
+        off = np.linalg.norm(np.asarray(tnet.contract(flow.state)).reshape(-1) - exact)
+        assert off <= min(tol, 5 * flow.errors[-1])
