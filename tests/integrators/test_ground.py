@@ -115,24 +115,68 @@ def test_free_fermions_at_and_off_criticality():
         assert abs(found.energy - references.ising_energy(24, field=field)) < 1e-7
 
 
+CLUSTERS = {
+    False: {0.0: -9.189207065193, 0.2: -8.471488122976, 0.5: -7.505556950081, 0.8: -7.141614482104},
+    True: {
+        0.0: -11.228483208429,
+        0.2: -9.917983064479,
+        0.5: -8.457923351395,
+        0.8: -10.037361663876,
+    },
+}
+
+
+def cluster(j2, periodic, rank):
+    """Four by four spins from the alternating state, on a binary tree."""
+    model = models.heisenberg_lattice(4, 4, j2=j2, periodic=periodic)
+    tree = tnet.balanced_tree(model.sites)
+    start = {s: np.eye(2)[(k // 4 + k) % 2] for k, s in enumerate(model.sites)}
+    h = tnet.operator(tree, model)
+    return ground_state(h, tnet.product_state(tree, start), max_rank=rank, tol=1e-10)
+
+
+def test_a_cluster_from_above():
+    found = cluster(0.5, False, 24)
+    assert -1e-11 < found.energy - CLUSTERS[False][0.5] < 3e-2
+    assert found.discarded > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("j2", [0.0, 0.2, 0.5, 0.8])
+def test_clusters_of_two_dimensions(j2, periodic):
+    assert abs(cluster(j2, periodic, 256).energy - CLUSTERS[periodic][j2]) < 1e-8
+
+
 @pytest.mark.parametrize(
-    ("rank", "error"), [(24, 3e-2), pytest.param(256, 1e-8, marks=pytest.mark.slow)]
+    ("count", "energy"),
+    [(4, -4.645751311065), (6, -7.370274969425), (8, -10.124637222359), (10, -12.894560132211)],
 )
-def test_clusters_of_two_dimensions(rank, error):
-    for j2, energy in ((0.0, -9.189207065193), (0.5, -7.505556950081))[: 2 if rank > 24 else 1]:
-        model = models.heisenberg_lattice(4, 4, j2=j2)
-        found = solved(model, tnet.balanced_tree, max_rank=rank, sweeps=8)
-        assert -1e-11 < found.energy - energy < error
+def test_spin_one(count, energy):
+    found = solved(models.heisenberg(count, spin=1), max_rank=81)
+    assert abs(found.energy - energy) < 1e-8
 
 
-def test_spin_one_and_bosons():
-    found = solved(models.heisenberg(8, spin=1), max_rank=81)
-    assert abs(found.energy + 10.124637222359) < 1e-8
-    model = models.bose_hubbard(5, interaction=4.0, potential=1.0, cutoff=3)
-    tree = tnet.tensor_train(model.sites)
-    one = tnet.product_state(tree, {s: np.eye(4)[1] + 0.3 for s in model.sites})
-    energy = references.lowest(references.dense_sum(model.sites, model))[0]
-    assert abs(ground_state(tnet.operator(tree, model), one).energy - energy) < 1e-8
+@pytest.mark.parametrize(
+    ("interaction", "cutoff", "energy"),
+    [(1.0, 4, -8.362393088314), (4.0, 4, -4.443550284251), (10.0, 2, -1.936945867533)],
+)
+def test_bosons_of_a_given_number(interaction, cutoff, energy):
+    """Six particles: by a start of six, which sweeps keep, and by a penalty from any start."""
+    model = models.bose_hubbard(6, interaction=interaction, cutoff=cutoff)
+    tree, sites = tnet.tensor_train(model.sites), list(model.sites)
+    one = {s: np.eye(cutoff + 1)[1] for s in sites}
+    found = ground_state(tnet.operator(tree, model), tnet.product_state(tree, one))
+    assert abs(found.energy - energy) < 1e-8
+    assert abs(sum(tnet.local_values(found.state, "n")) - 6.0) < 1e-10
+    strength = 10.0  # strength * (N - 6)^2, written out
+    penalty = [(strength, {s: ("n", "n")}) for s in sites]
+    penalty += [(2.0 * strength, {a: "n", b: "n"}) for k, a in enumerate(sites) for b in sites[:k]]
+    penalty += [(-12.0 * strength, {s: "n"}) for s in sites] + [(36.0 * strength, {})]
+    start = tnet.product_state(tree, {s: v + 0.3 for s, v in one.items()})
+    other = ground_state(tnet.operator(tree, [*model, *penalty]), start, tol=1e-10)
+    assert abs(other.energy - energy) < 1e-7
+    assert abs(sum(tnet.local_values(other.state, "n")) - 6.0) < 1e-7
 
 
 def test_complex_operators_and_three_body_terms():
