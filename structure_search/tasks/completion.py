@@ -20,6 +20,8 @@ from structure_search.fitting import NEAR, Fitted
 from structure_search.results import Source
 from structure_search.tasks.base import AbstractTask, ErrorOf, FitJob, no_spectra, scale_for
 from tnet.als.entries import Entries, beside, checked_mask, observed
+from tnet.als.entry_program import compile_entry_program
+from tnet.als.masked import keys_of, predict
 from tnet.certificate import Certificate, ErrorKind
 from tnet.network import Network
 from tnet.structure import Structure
@@ -121,8 +123,7 @@ class Completion(AbstractTask):
     @cached_property
     def observed(self) -> Array | None:
         """One at the fitted entries, zero elsewhere."""
-        xp: Any = namespace(self.like)
-        return self._scattered(xp.ones_like(self.like))
+        return self._scattered(namespace(self.like).ones_like(self.like))
 
     @property
     def error_of(self) -> ErrorOf:
@@ -224,23 +225,28 @@ class Completion(AbstractTask):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ridge, the number of entries and how some are held out."""
-        counts = {"fitted": self._train.count, "tested": self._test.count if self._test else 0}
-        error_of = self.error_of.name.lower()
         return {
             "name": "completion",
             "ridge": self._ridge,
-            **counts,
-            "error_of": error_of,
+            "fitted": self._train.count,
+            "tested": self._test.count if self._test else 0,
+            "error_of": self.error_of.name.lower(),
             **self._about,
         }
 
     def _missed(self, net: Network, entries: Entries) -> Array:
-        values: Any = entries.values
-        if set(net.structure.modes) == set(self._modes):
-            order = [list(self._modes).index(mode) for mode in net.structure.modes]
-            found: Array = values - tnet.evaluate(net, entries.indices[:, order])
-            return found
-        raise ShapeError(f"the network has modes {net.structure.modes}, not {list(self._modes)}.")
+        s, values = net.structure, entries.values
+        if set(s.modes) != set(self._modes):
+            raise ShapeError(f"the network has modes {s.modes}, not {list(self._modes)}.")
+        indices = entries.indices[:, [list(self._modes).index(mode) for mode in s.modes]]
+        if s.is_tree:
+            found: Array = tnet.evaluate(net, indices)
+        else:  # what the fit compiled; a plan for these entries alone takes longer than the sweeps
+            program = compile_entry_program(s, self._train.count)
+            moved = Entries(indices, values, tuple(s.size[mode] for mode in s.modes))
+            keys = keys_of(program, moved, values)
+            found = predict(program, keys, moved.count, program.layout.cores(net.arrays))
+        return values - found
 
     def _scattered(self, values: Array) -> Array:
         """Return the values as a dense array, the mean of those in one place."""
@@ -299,8 +305,7 @@ def completion(
     if isinstance(held_out, float):
         entries, aside = _drawn(entries, held_out, seed)
         about["held_out"] = held_out
-    xp: Any = namespace(entries.values)
-    largest = float(xp.max(xp.abs(entries.values)))
+    largest = float(namespace(entries.values).max(abs(entries.values)))
     scale = scale_for(largest, arrays_.dtype_name(entries.values))
     if scale != 1.0:
         entries, aside = _divided(entries, scale), None if aside is None else _divided(aside, scale)
@@ -322,8 +327,7 @@ def _read(
         return x, None
     if isinstance(held_out, Entries):
         raise InputError("`held_out` is a fraction or a mask unless x is `Entries`.")
-    xp: Any = namespace(x)
-    known: Any = ~xp.isnan(x)
+    known: Any = ~namespace(x).isnan(x)
     if mask is not None:
         known = known & checked_mask(mask, x)
     aside: Entries | None = None
@@ -392,6 +396,5 @@ def _first_missing(entries: Entries) -> tuple[int, ...]:
     flat = np.unique(_places(entries))
     gaps = np.flatnonzero(flat != np.arange(len(flat)))
     place = int(gaps[0]) if len(gaps) else len(flat)
-    if place >= math.prod(entries.shape):
-        place = 0  # every entry is there, in coordinate form
+    place %= math.prod(entries.shape)  # zero where every entry is there, in coordinate form
     return tuple(int(k) for k in np.unravel_index(place, entries.shape))
