@@ -305,7 +305,7 @@ def completion(
     if isinstance(held_out, float):
         entries, aside = _drawn(entries, held_out, seed)
         about["held_out"] = held_out
-    largest = float(namespace(entries.values).max(abs(entries.values)))
+    largest = float(namespace(entries.values).linalg.vector_norm(entries.values, ord=math.inf))
     scale = scale_for(largest, arrays_.dtype_name(entries.values))
     if scale != 1.0:
         entries, aside = _divided(entries, scale), None if aside is None else _divided(aside, scale)
