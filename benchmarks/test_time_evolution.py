@@ -333,9 +333,13 @@ def candidates() -> dict[str, list[Callable[[], Run | None]]]:
     ]
     for order in (2, 4):
         found[f"TeNPy TEBD order {order}, chain"] = [
-            lambda h=h, o=order: of_tenpy("TEBD", h, order=o, rank=32, cut=1e-6) for h in steps
+            lambda h=h, o=order, c=c: of_tenpy("TEBD", h, order=o, rank=32, cut=c)
+            for h in steps
+            for c in (1e-6, 1e-9)
         ]
-    found["quimb TEBD order 2, chain"] = [lambda h=h: of_quimb(h, rank=32) for h in steps]
+    found["quimb TEBD order 2, chain"] = [
+        lambda h=h, c=c: of_quimb(h, rank=32, cut=c) for h in steps for c in (1e-10, 1e-15)
+    ]
     found["PyTreeNet TDVP, chain"] = [lambda: of_pytreenet(chain, 0.05, 20)]
     return found
 
