@@ -182,9 +182,7 @@ def _cut_slot(
     return E, values[:rank], lost, apply_matrix(whole, xp.conj(E).T, slot + 1, xp)
 
 
-def left_basis(
-    matrix: Any, truncation: Truncation, allowed: float
-) -> tuple[Any, Any, Any]:
+def left_basis(matrix: Any, truncation: Truncation, allowed: float) -> tuple[Any, Any, Any]:
     """Return left singular vectors and values, as exactly as the cut needs them.
 
     From the Gram matrix where the last value kept is a good part of the first (values from it
