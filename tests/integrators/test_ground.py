@@ -148,9 +148,12 @@ def test_clusters_of_two_dimensions(j2, periodic):
     assert abs(cluster(j2, periodic, 256).energy - CLUSTERS[periodic][j2]) < 1e-8
 
 
+LONG = pytest.param(10, -12.894560132211, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("count", "energy"),
-    [(4, -4.645751311065), (6, -7.370274969425), (8, -10.124637222359), (10, -12.894560132211)],
+    [(4, -4.645751311065), (6, -7.370274969425), (8, -10.124637222359), LONG],
 )
 def test_spin_one(count, energy):
     found = solved(models.heisenberg(count, spin=1), max_rank=81)
@@ -159,7 +162,11 @@ def test_spin_one(count, energy):
 
 @pytest.mark.parametrize(
     ("interaction", "cutoff", "energy"),
-    [(1.0, 4, -8.362393088314), (4.0, 4, -4.443550284251), (10.0, 2, -1.936945867533)],
+    [
+        pytest.param(1.0, 4, -8.362393088314, marks=pytest.mark.slow),
+        pytest.param(4.0, 4, -4.443550284251, marks=pytest.mark.slow),
+        (10.0, 2, -1.936945867533),
+    ],
 )
 def test_bosons_of_a_given_number(interaction, cutoff, energy):
     """Six particles: by a start of six, which sweeps keep, and by a penalty from any start."""

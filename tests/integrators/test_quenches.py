@@ -120,7 +120,7 @@ def test_the_reference_of_fifty_spins(field):
     [
         (AugmentedBUG, 5e-4, 3e-5, 1e-8),
         (MidpointBUG, 5e-4, 3e-5, 1e-8),
-        (ParallelBUG2, 5e-4, 1e-5, 1e-4),
+        pytest.param(ParallelBUG2, 5e-4, 1e-5, 1e-4, marks=pytest.mark.slow),
         (ParallelBUG, 2e-3, 4e-4, 1e-2),
     ],
 )

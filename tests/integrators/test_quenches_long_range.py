@@ -47,7 +47,7 @@ def worst(flow: Any, d: int) -> float:
     return float(np.abs(flow.values["m"] - references.LONG_RANGE_ISING[d]).max())
 
 
-@pytest.mark.parametrize("d", [4, 8, 16])
+@pytest.mark.parametrize("d", [4, 8, pytest.param(16, marks=pytest.mark.slow)])
 def test_two_sites_on_the_chain(d):
     flow = quench(d, CHAIN, TDVP, 0.05)
     assert worst(flow, d) <= 1e-8

@@ -70,7 +70,12 @@ def time_of(problem):
 
 
 @pytest.mark.parametrize(
-    ("stepper", "bound"), [(AugmentedBUG, 1e-3), (MidpointBUG, 1e-3), (ParallelBUG, 4e-2)]
+    ("stepper", "bound"),
+    [
+        pytest.param(AugmentedBUG, 1e-3, marks=pytest.mark.slow),
+        (MidpointBUG, 1e-3),
+        (ParallelBUG, 4e-2),
+    ],
 )
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_all_nodes_moments_and_cells(name, stepper, bound):
