@@ -17,7 +17,7 @@ RESOLVED = 1e-4  # singular values from a Gram matrix are good to eps / this of 
 ROUNDING = 1e-13
 
 
-def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
+def new_directions(old: Any, moved: Any, least: float = 0.0, most: int | None = None) -> Any:
     """Return orthonormal rows that span, with the rows of `old`, those of `moved`.
 
     Parameters
@@ -30,6 +30,8 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     least
         Directions whose weight (singular value of `moved` beyond `old`) is not above this are
         left out; so are those below rounding, 1e-13 ||moved|| (6e-6 in single precision).
+    most
+        How many are wanted at the most, the strongest; weaker ones are then not looked for.
 
     Raises
     ------
@@ -59,6 +61,7 @@ def new_directions(old: Any, moved: Any, least: float = 0.0) -> Any:
     xp = namespace(moved)
     columns = math.prod(moved.shape[1:])
     room = min(int(moved.shape[0]), columns - int(old.shape[0]))
+    room = room if most is None else min(room, most)
     flat = moved.reshape(moved.shape[0], columns)
     size = frobenius(flat)
     if not math.isfinite(size):

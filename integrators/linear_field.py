@@ -179,7 +179,7 @@ class LinearField(AbstractField):
             self.cores.places[node][k] if s.child < 0 else self.upward[s.child]
             for k, s in enumerate(slots)
         ]
-        entries = self._entries(node)
+        entries = self.entries(node)
         if slot == len(slots):
             found = program_of(entries, places, 1)
         elif slot < 0:
@@ -200,7 +200,8 @@ class LinearField(AbstractField):
         """Return the places of the downward channels of the bond in a slot."""
         return self.downward[self.frame.slots[node][slot].child]
 
-    def _entries(self, node: int) -> Sequence[Entry]:
+    def entries(self, node: int) -> Sequence[Entry]:
+        """Return the terms of a node, with the coefficients of this time at the root."""
         entries = self.cores.entries[node]
         if node or self._weights is None:
             return entries

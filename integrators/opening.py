@@ -100,7 +100,7 @@ def _joined(core: Array, candidates: Sequence[Array], most: int, least: float) -
     if not candidates:
         return core
     moved = namespace(core).concat(list(candidates), axis=0)
-    return stacked(core, new_directions(core, moved, least)[:most])
+    return stacked(core, new_directions(core, moved, least, most))
 
 
 def _across(field: LinearField, node: int, rows: Array, below: Sequence[Any]) -> list[Array]:

@@ -63,7 +63,7 @@ def seeded(
             fresh, left = core, math.inf if rounds is None else rounds
             while core.shape[0] < rank and fresh.shape[0] and left > 0:
                 left -= 1
-                fresh = _joined(field.seeds(node, fresh, below), core)[: rank - core.shape[0]]
+                fresh = _joined(field.seeds(node, fresh, below), core, rank - core.shape[0])
                 core = stacked(core, fresh)
                 fresh = fresh.reshape((fresh.shape[0], *core.shape[1:]))
             below[node] = field.up(node, core, below)
@@ -71,13 +71,13 @@ def seeded(
     return TreeState(frame, tuple(cores))
 
 
-def _joined(seeds: Sequence[Array], core: Array) -> Array:
-    """Return what the seeds add to the rows of a core, strongest first."""
+def _joined(seeds: Sequence[Array], core: Array, most: int) -> Array:
+    """Return what the seeds add to the rows of a core, the strongest `most`."""
     if not len(seeds):
         nothing: Array = core.reshape(core.shape[0], -1)[:0]
         return nothing
     moved = namespace(core).concat(list(seeds), axis=0)
-    found: Array = new_directions(core, moved)
+    found: Array = new_directions(core, moved, most=most)
     return found
 
 

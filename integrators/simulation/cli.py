@@ -158,10 +158,11 @@ def run_path(text: str) -> Path:
     """
     path = Path(text)
     if path.suffix == ".toml":
-        from integrators.simulation.settings import read_file, read_output
+        from integrators.simulation.settings import WHAT, read_output
         from integrators.simulation.tables import Table
+        from tnet.toml_files import read_toml
 
-        path = read_output(Table(read_file(path), ""), path.parent, path.stem).path
+        path = read_output(Table(read_toml(path, WHAT).tables, ""), path.parent, path.stem).path
     if not path.is_file():
         raise UsageError(f"there is no run {str(path)!r}.", hint="tnet simulate run begins one")
     return path

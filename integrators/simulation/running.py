@@ -16,10 +16,11 @@ from integrators.flow import Outcome, Row
 from integrators.simulation.building import Simulation, build
 from integrators.simulation.records import Record, describe_process
 from integrators.simulation.run_files import need_h5py, read_last, write_run
-from integrators.simulation.settings import TaskKind, check_suffix, read_file, read_task
+from integrators.simulation.settings import WHAT, TaskKind, check_suffix, read_task
 from integrators.simulation.tables import Table, nearest
 from integrators.simulation.tasks import AbstractTask, task_of
 from tnet.failures import UsageError
+from tnet.toml_files import read_toml
 
 SHARE_FOR_WRITING = 0.1  # of the time, at most, once a checkpoint takes long
 CHANGES = {  # what `extend` can change: name -> table and key of the description
@@ -64,7 +65,7 @@ def prepare(
         document, text, folder, stem = dict(source), "", Path(), "simulation"
     else:
         path = Path(source)
-        document, text = read_file(path), path.read_text(encoding="utf-8")
+        document, text = read_toml(path, WHAT)
         folder, stem = path.parent, path.stem
     simulation = build(document, folder=folder, stem=stem)
     if output is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -21,7 +20,7 @@ from integrators.moments import OPENING
 from integrators.simulation.tables import Table, call_with, nearest
 from tnet.failures import UsageError
 
-LARGEST = 2**20  # bytes of a file
+WHAT = "a description of a simulation"
 SUFFIX = ".h5"
 MOST_SAVES = 10**7
 STEPPERS = {  # name in a file -> class of the package
@@ -101,24 +100,6 @@ class Output:
 
     path: Path
     checkpoint_seconds: float
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says.
-
-    Raises
-    ------
-    UsageError
-        It is not there, too large, or no TOML.
-    """
-    try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path} is too large for a description of a simulation.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}.") from None
 
 
 def plain_document(document: Mapping[str, Any]) -> str:

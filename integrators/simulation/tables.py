@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import enum
 import inspect
@@ -271,8 +270,3 @@ def _options(hint: Any) -> list[Any]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [option for part in typing.get_args(hint) for option in _options(part)]
     return [hint]
-
-
-def fields_of(kind: type) -> list[str]:
-    """Return the names of the parameters of a dataclass."""
-    return [item.name for item in dataclasses.fields(kind) if item.init]

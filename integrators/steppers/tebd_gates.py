@@ -50,7 +50,7 @@ def written_out(field: LinearField) -> list[tuple[complex, Sites]]:
     below: dict[int, list[list[tuple[complex, Sites]]]] = {}
     for node in frame.post_order:
         rows: list[list[tuple[complex, Sites]]] = [[] for _ in range(cores.widths[node])]
-        for entry in field._entries(node):
+        for entry in field.entries(node):
             rows[entry.channels[0]] += _products(field, node, entry, below)
         if sum(map(len, rows)) > MOST_TERMS:
             raise InputError(

@@ -125,7 +125,7 @@ def operator_of(field: LinearField) -> TreeOperator:
         for k, slot in enumerate(frame.slots[node]):
             if slot.child < 0:
                 locals_[slot.leg] = _locals(field, node, k)
-        entries = field._entries(node)
+        entries = field.entries(node)
         legs = axes[name]
         rows = [entry.channels if node else entry.channels[1:] for entry in entries]
         channels = np.array(rows, dtype=np.int64).reshape(-1, len(legs))

@@ -17,6 +17,7 @@ from typing import Any, final
 from structure_search.commands.method_choice import nearest
 from tnet.failures import UsageError
 from tnet.options import environment, variable
+from tnet.toml_files import read_toml
 
 TABLE = "options"  # of the file: the options of the method
 NOT_IN_FILES = {"help", "config", "print_config", "list_methods", "dry_run", "json", "quiet"}
@@ -24,7 +25,6 @@ NOT_IN_FILES |= {"verbose", "no_progress", "no_color", "settings", "version"}
 TRUTHS = dict.fromkeys(("1", "yes", "true", "on"), True) | dict.fromkeys(
     ("0", "no", "false", "off"), False
 )
-LARGEST = 2**20  # bytes of a file
 
 
 def make_configurable(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,7 @@ class _Config(argparse.Action):
         path = Path(str(values))
         namespace.config = str(path)
         by_name = {file_name(action.dest): action for action in _in_files(parser)}
-        table = read_toml(path)
+        table = read_toml(path, "a file of options", named=f"--config {path}").tables
         namespace.file_settings = _method_words(path, table.pop(TABLE, {}))
         for key, value in table.items():
             action = by_name.get(key.replace("_", "-"))
@@ -114,26 +114,6 @@ def file_name(dest: str) -> str:
     'max-params'
     """
     return dest.replace("_", "-")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says.
-
-    Raises
-    ------
-    UsageError
-        It is not there, too large, or no TOML.
-    """
-    import tomllib
-
-    try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path} is too large for a file of options.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}.") from None
 
 
 def _method_words(path: Path, table: Any) -> list[str]:
