@@ -44,7 +44,7 @@ class MidpointBUG(AbstractStepper):
 
     Notes
     -----
-    Ceruti, Einkemmer, Kusch and Lubich, BIT 64 (2024) 30 ("A robust second-order low-rank BUG
+    Ceruti, Einkemmer, Kusch and Lubich, arXiv:2402.08607 ("A robust second-order low-rank BUG
     integrator based on the midpoint rule"), for matrices; on a tree every basis is treated as a
     factor of the matrix of its bond.
 

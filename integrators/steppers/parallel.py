@@ -88,7 +88,7 @@ class ParallelBUG(AbstractStepper):
 
     Notes
     -----
-    Ceruti, Kusch and Lubich, BIT 64 (2024) 30, for matrices; Ceruti, Kusch, Lubich and Sulz,
+    Ceruti, Kusch and Lubich, arXiv:2304.05660, for matrices; Ceruti, Kusch, Lubich and Sulz,
     arXiv:2412.00858, for trees.
 
     Examples

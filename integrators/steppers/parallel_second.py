@@ -103,8 +103,8 @@ class ParallelBUG2(AbstractStepper):
 
     Notes
     -----
-    Kusch, SIAM J. Numer. Anal. 63 (2025), "Second-order robust parallel integrators for dynamical
-    low-rank approximation" (arXiv:2403.02834), for matrices; on a tree every edge is treated as
+    Kusch, "Second-order robust parallel integrators for dynamical low-rank approximation",
+    arXiv:2403.02834, for matrices; on a tree every edge is treated as
     such a matrix. A step costs 2 to 2.5 times one of `AugmentedBUG` at ranks of 16, and more at
     larger ones, since cores are doubled in every direction.
 

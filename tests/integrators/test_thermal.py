@@ -30,6 +30,7 @@ def test_energy_and_partition_function(shape):
     assert abs(found.energies[half] - energy) < 1e-5
     assert abs(found.log_partitions[half] - log_z) < 1e-5
     assert abs(found.log_partitions[0] - 6 * np.log(2.0)) < 1e-12
+    assert abs(found.free_energy - (found.energy - found.entropy / 2.0)) < 1e-12
     assert abs(found.entropy - (2.0 * found.energy + found.log_partition)) < 1e-12
     assert found.state.dtype == "float64"
 
